@@ -1,0 +1,27 @@
+/* A state: the memory of one stream (or of a batch of them) and the list of things to do in a time step. */
+#ifndef RNNRT_STATE_H
+#define RNNRT_STATE_H
+
+#include "model.h"
+
+/* A node to run: its function and its arguments, made when the state is. */
+typedef struct rnnrt_task {
+    void (*run)(const rnnrt_call *call);
+    rnnrt_call call;
+} rnnrt_task;
+
+struct rnnrt_state {
+    const rnnrt_model *model;
+    uint32_t max_time, batch;
+    uint32_t time;           /* what the shapes stand at; 0xFFFFFFFF: nothing valid */
+    uint32_t tasks, bound;
+    rnnrt_sizes room;        /* what slots and scratch hold */
+    size_t arena;            /* bytes of slots and scratch */
+    void *scratch;
+    rnnrt_tensor *tensor;    /* [model->variables] */
+    rnnrt_tensor **refs;     /* [model->refs] */
+    rnnrt_task *task;        /* [tasks] */
+    uint32_t *bound_value;   /* [bound] values in an input's memory: their address changes with every call */
+};
+
+#endif
