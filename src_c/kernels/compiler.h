@@ -1,0 +1,28 @@
+/* What the kernels ask of the compiler: inlining, unrolling, and which instruction sets it can generate. */
+#ifndef RNNRT_COMPILER_H
+#define RNNRT_COMPILER_H
+
+#if defined(__GNUC__)
+#define RNNRT_INLINE static inline __attribute__((always_inline))
+#else
+#define RNNRT_INLINE static inline
+#endif
+
+/* Before a loop of constant length: without complete unrolling an array of accumulators does not stay in registers. */
+#if defined(__clang__)
+#define RNNRT_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define RNNRT_UNROLL _Pragma("GCC unroll 32")
+#else
+#define RNNRT_UNROLL
+#endif
+
+/* Target attributes and intrinsics are spelled as in gcc and clang; other compilers get the portable kernels. */
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(__ILP32__)
+#define RNNRT_ARCH_X86 1
+#endif
+#if defined(__GNUC__) && defined(__aarch64__) && defined(__AARCH64EL__)
+#define RNNRT_ARCH_AARCH64 1
+#endif
+
+#endif

@@ -1,0 +1,40 @@
+/* Includes come first from here: after this header a float operation is one IEEE operation, rounded once, whatever flags
+ * the user compiles with. It stands before every intrinsics header, because gcc implements _mm256_mul_ps as the operator *
+ * and would fuse it with a following add like any other.
+ *
+ * gcc:   -ffp-contract=fast is the default of -std=gnu*, so contraction is switched off for each function of the file.
+ * clang: the default "on" respects the pragma. -ffp-contract=fast does not (the back end fuses whatever it finds), so
+ *        there a product also passes through RNNRT_PRODUCT, an empty instruction that hides where it came from.
+ */
+#ifndef RNNRT_FLOAT_EXACT_H
+#define RNNRT_FLOAT_EXACT_H
+
+#include <float.h>
+
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "rnnrt gives the same bits on every CPU: compile it without -ffast-math"
+#endif
+
+/* 16 is 0 for everything but _Float16. */
+#if !defined(FLT_EVAL_METHOD) || (FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16)
+#error "rnnrt needs float operations rounded to float (on 32-bit x86: -msse2 -mfpmath=sse)"
+#endif
+
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#else
+#pragma STDC FP_CONTRACT OFF
+#endif
+
+#if defined(__clang__) && (defined(__x86_64__) || (defined(__i386__) && defined(__SSE2__)))
+#define RNNRT_PRODUCT(v) __asm__("" : "+v"(v))
+#elif defined(__clang__) && defined(__aarch64__)
+#define RNNRT_PRODUCT(v) __asm__("" : "+w"(v))
+#else
+#define RNNRT_PRODUCT(v) ((void)0)
+#endif
+
+#endif

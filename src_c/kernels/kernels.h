@@ -1,0 +1,110 @@
+/* Everything that depends on an instruction set: one table of functions per ISA, all bit-identical.
+ *
+ * What keeps the bits identical (the reference is kernels_scalar.c):
+ *  - integers: int32 accumulators, exact in any order (|sum| <= cols * 127 * 127 < 2^31 for cols <= RNNRT_MAX_COLS);
+ *  - floats: elementwise + - * / only, each rounded once, in the order written in kernels_scalar.c; no FMA, no rcp;
+ *    a matvec row is summed as   (even + odd) + bias,   even = the sum over columns 0, 2, 4, ... in ascending order,
+ *    starting from +0, odd likewise over 1, 3, 5, ...;
+ *  - reductions over a vector use 16 partial results, lane l taking elements l, l+16, ...; then lanes 0-7 op= lanes 8-15,
+ *    0-3 op= 4-7, 0-1 op= 2-3, 0 op= 1. A tail is filled with the neutral element.
+ * NaNs are equal as NaNs: their sign and payload are the CPU's business.
+ *
+ * No pointer needs more than its element's alignment (weights in a file happen to be 64-byte aligned). No kernel reads or
+ * writes outside the extents given beside each pointer. Outputs may be the same array as an input where it says "in place".
+ */
+#ifndef RNNRT_KERNELS_H
+#define RNNRT_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RNNRT_BLOCK 16u            /* rows of a packed tile = units of a recurrent block */
+#define RNNRT_MAX_COLS 131072u     /* 131072 * 127 * 127 = 2114060288 < 2^31 */
+#define RNNRT_PAD(n, m) (((n) + (m) - 1u) / (m) * (m))
+
+/* A packed constant matrix: layouts R16C1 (w8 == NULL) and R16C4 (w32 == NULL) of format.h. */
+typedef struct rnnrt_matrix {
+    uint32_t rows, cols;      /* logical */
+    const float *w32;         /* [R/16][cols][16], R = RNNRT_PAD(rows, 16) */
+    const int8_t *w8;         /* [R/16][C/4][16][4], C = RNNRT_PAD(cols, 4) */
+    const float *scale;       /* [R], s8 only */
+    const int32_t *row_sum;   /* [R], s8 only */
+} rnnrt_matrix;
+
+/* y = f(x), elementwise, in place allowed. a and b are the parameters in the formula; NaN in gives NaN out. */
+typedef enum rnnrt_unary {
+    RNNRT_RELU,        /* x < 0 ? 0 : x */
+    RNNRT_SIGMOID,     /* 1 / (1 + e^-x) */
+    RNNRT_TANH,
+    RNNRT_AFFINE,      /* a * x + b */
+    RNNRT_LEAKY_RELU,  /* x < 0 ? a * x : x */
+    RNNRT_THRESHOLDED_RELU, /* x > a ? x : 0 */
+    RNNRT_SCALED_TANH, /* a * tanh(b * x) */
+    RNNRT_HARD_SIGMOID,/* clip(a * x + b, 0, 1) */
+    RNNRT_ELU,         /* x < 0 ? a * (e^x - 1) : x */
+    RNNRT_SOFTSIGN,    /* x / (1 + |x|) */
+    RNNRT_SOFTPLUS,    /* max(x, 0) + log(1 + e^-|x|) */
+    RNNRT_CLIP,        /* x < a ? a : (x > b ? b : x) */
+    RNNRT_EXP,
+    RNNRT_LOG,         /* log(0) = -inf, log(x < 0) = NaN */
+    RNNRT_SQRT,        /* correctly rounded; sqrt(x < 0) = NaN */
+    RNNRT_ABS,
+    RNNRT_NEG,
+    RNNRT_UNARIES
+} rnnrt_unary;
+
+typedef enum rnnrt_binary {
+    RNNRT_ADD,
+    RNNRT_SUB,
+    RNNRT_MUL,
+    RNNRT_DIV,
+    RNNRT_MIN, /* a < b ? a : b, NaN where either is NaN */
+    RNNRT_MAX, /* a > b ? a : b, NaN where either is NaN */
+    RNNRT_BINARIES
+} rnnrt_binary;
+
+typedef struct rnnrt_kernels {
+    const char *isa;
+
+    /* y[i*ldy + r - 16*block0] = bias[r] + sum_c w[r][c] * x[i*ldx + c]
+     * for i < n and the rows r of blocks [block0, block1), r < m->rows. Only those rows are written.
+     * bias: [m->rows] indexed by r, or NULL for +0 (then the sum is stored as even + odd). x: [n] rows of m->cols. */
+    void (*matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                       const float *x, size_t ldx, uint32_t n, float *y, size_t ldy);
+
+    /* The same for s8: y = (float)acc * (scale[r] * xscale[i]) + bias[r], acc exact in int32.
+     * q: [n] rows of RNNRT_PAD(m->cols, 4) values in [-127, 127], the padding 0, ldq apart. bias NULL: no addition. */
+    void (*matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                      const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy);
+
+    /* Symmetric quantization of x [n] to q [RNNRT_PAD(n, 4)] (padding 0); returns the scale.
+     * amax = max |x|. amax < 1e-30: q = 0, scale 0. amax inf or NaN: q = 0, scale NaN (so that it stays visible).
+     * Else scale = amax / 127 (one division), q = round_half_even(x * (127 / amax)), which is within [-127, 127]. */
+    float (*quantize_s8)(const float *x, uint32_t n, int8_t *q);
+
+    /* GRU gates, default activations. p: the input's part incl. bias, r: the recurrent part (lbr: incl. its bias), both
+     * in blocks [units16/16][z r n][16], units16 = RNNRT_PAD(units, 16); h, y: [units], in place allowed.
+     *   z = sigmoid(p_z + r_z), g = sigmoid(p_r + r_r), n = tanh(p_n + g * r_n)   (linear_before_reset = 1)
+     *   y = (1 - z) * n + z * h, flushed to +0 where |y| < 1e-30 */
+    void (*gru_cell)(uint32_t units, const float *p, const float *r, const float *h, float *y);
+
+    /* LSTM gates, default activations; p + r in blocks [units16/16][i o f c][16]; c_in, c_out, y: [units], in place allowed.
+     *   c_out = sigmoid(f) * c_in + sigmoid(i) * tanh(c), flushed to +0 where |c_out| < 1e-30; y = sigmoid(o) * tanh(c_out) */
+    void (*lstm_cell)(uint32_t units, const float *p, const float *r, const float *c_in, float *c_out, float *y);
+
+    void (*unary)(rnnrt_unary f, float a, float b, const float *x, float *y, size_t n);
+
+    /* y[i] = f(a[i * a_step], b[i * b_step]), steps 0 (a scalar) or 1; in place allowed on an operand with step 1. */
+    void (*binary)(rnnrt_binary f, const float *a, size_t a_step, const float *b, size_t b_step, float *y, size_t n);
+
+    float (*sum)(const float *x, size_t n);                    /* n = 0: 0 */
+    float (*sum_sq_diff)(const float *x, float mean, size_t n); /* sum of (x - mean)^2 */
+    float (*max)(const float *x, size_t n);                    /* n >= 1; NaN when any is NaN */
+} rnnrt_kernels;
+
+/* Tables of this build that this CPU and OS can run, best first; NULL past the end. */
+const rnnrt_kernels *rnnrt_kernels_at(uint32_t i);
+/* By name; NULL when unknown or not runnable here. */
+const rnnrt_kernels *rnnrt_kernels_find(const char *isa);
+
+#endif

@@ -1,0 +1,34 @@
+/* AArch64 NEON with the dot-product instructions (Armv8.2-A and later): 4 lanes, SDOT for the s8 products. */
+#include "float_exact.h"
+
+#include "compiler.h"
+#include "tables.h"
+
+#if defined(RNNRT_ARCH_AARCH64)
+
+#if defined(__clang__)
+#define TARGET __attribute__((target("dotprod")))
+#else
+#define TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
+#define KERNEL(name) name##_neondot
+
+#include "words_neon.h"
+
+/* The mnemonic, because clang before 16 hides vdotq_s32 unless the whole file is compiled for it. */
+RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x)
+{
+    const int8x16_t rows = vld1q_s8(w);
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(rows), "w"(x));
+    return acc;
+}
+
+#include "simd_cells.h"
+#include "simd_elementwise.h"
+#include "simd_matmul.h"
+#include "simd_reduce.h"
+#include "simd_table.h"
+
+const rnnrt_kernels rnnrt_kernels_neondot = RNNRT_TABLE("neondot");
+
+#endif

@@ -1,0 +1,239 @@
+/* The table's matrix products over the vector words of simd_math.h and these:
+ *   vx                    4 activations, in the form the ISA multiplies best, for all rows
+ *   vx_set(q)             from q[4]
+ *   vi_dot4(acc, w, x)    acc[l] + sum over k < 4 of w[4 * l + k] * q[k];  w: [LANES][4]
+ *   vi_start(row_sum)     what an accumulator must start from, row_sum: [LANES]: 0 or a correction
+ *   F32_BLOCKS, F32_BLOCKS_MANY, F32_ROWS, S8_BLOCKS, S8_BLOCKS_MANY, S8_ROWS
+ *                         the tile: row blocks by rows of x, for one row of x and for many
+ *
+ * A tile keeps its accumulators in registers over all columns and loads each weight once for all its rows of x. A tile's
+ * size changes no result: each output has its own accumulators (f32: one for even and one for odd columns). */
+#ifndef RNNRT_SIMD_MATMUL_H
+#define RNNRT_SIMD_MATMUL_H
+
+#include <string.h>
+
+#include "simd_math.h"
+
+#define VECTORS (16 / LANES) /* in a row block */
+#define MAX_TILE 16          /* accumulators in the largest tile: blocks * VECTORS * rows of x */
+
+typedef struct product {
+    const rnnrt_matrix *m;
+    const float *x;      /* [rows of x][ldx]: f32 */
+    const int8_t *q;     /* [rows of x][ldx]: s8 */
+    const float *xscale; /* [rows of x]: s8 */
+    size_t ldx;
+} product;
+
+/* Where a tile's results go: whole blocks, so that nothing in a tile depends on the matrix's last row. */
+typedef struct target {
+    const float *bias; /* [blocks][16], the blocks bias_step apart */
+    size_t bias_step;  /* 16, or 0 where there is no bias: then [16] of -0, which changes no number when added */
+    float *y;          /* [rows of x][ldy] from the tile's first row on */
+    size_t ldy;
+} target;
+
+#define Z -0.0f
+static const float no_bias[16] = {Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z};
+#undef Z
+
+RNNRT_INLINE TARGET target target_of(const float *bias, uint32_t block, uint32_t block0, float *y, size_t ldy)
+{
+    const target t = {bias ? bias + block * 16u : no_bias, bias ? 16 : 0, y + (size_t)(block - block0) * 16u, ldy};
+    return t;
+}
+
+/* Vector v of block b for row i of x. */
+RNNRT_INLINE TARGET void store_rows(target t, int b, int v, int i, vf sum)
+{
+    const vf bias = vf_load(t.bias + (size_t)b * t.bias_step + (size_t)(v * LANES));
+    vf_store(t.y + (size_t)i * t.ldy + (size_t)(b * 16 + v * LANES), vf_add(sum, bias));
+}
+
+/* The matrix's last block has n < 16 rows: the tile's results go to whole[rows][16] first. */
+RNNRT_INLINE TARGET target whole_block(target t, uint32_t n, float bias[16], float *whole)
+{
+    for (uint32_t r = 0; r < 16; r++) {
+        bias[r] = r < n ? t.bias[r] : 0.0f;
+    }
+    const target w = {bias, 16, whole, 16};
+    return w;
+}
+
+RNNRT_INLINE TARGET void copy_rows(target t, uint32_t n, const float *whole, int rows)
+{
+    for (int i = 0; i < rows; i++) {
+        memcpy(t.y + (size_t)i * t.ldy, whole + i * 16, n * sizeof *whole);
+    }
+}
+
+/* One column of a tile: acc[] += w * x, w: [blocks][cols][16], x: [rows][ldx], both from that column on. */
+RNNRT_INLINE TARGET void f32_column(const product *p, const float *w, const float *x, int blocks, int rows, vf acc[MAX_TILE])
+{
+    RNNRT_UNROLL
+    for (int b = 0; b < blocks; b++) {
+        RNNRT_UNROLL
+        for (int v = 0; v < VECTORS; v++) {
+            const vf wv = vf_load(w + (size_t)b * p->m->cols * 16u + (size_t)(v * LANES));
+            RNNRT_UNROLL
+            for (int i = 0; i < rows; i++) {
+                vf *a = &acc[(b * VECTORS + v) * rows + i];
+                *a = vf_add(*a, vf_mul(wv, vf_set(x[(size_t)i * p->ldx])));
+            }
+        }
+    }
+}
+
+/* blocks * VECTORS * rows <= MAX_TILE; both are constants wherever this is inlined. */
+RNNRT_INLINE TARGET void f32_tile(const product *p, uint32_t block, int blocks, int rows, target t)
+{
+    const float *w = p->m->w32 + (size_t)block * p->m->cols * 16u;
+    const float *x = p->x;
+    vf even[MAX_TILE], odd[MAX_TILE];
+    RNNRT_UNROLL
+    for (int k = 0; k < blocks * VECTORS * rows; k++) {
+        even[k] = vf_set(0.0f);
+        odd[k] = vf_set(0.0f);
+    }
+    for (uint32_t left = p->m->cols / 2u; left > 0; left--, w += 32, x += 2) {
+        f32_column(p, w, x, blocks, rows, even);
+        f32_column(p, w + 16, x + 1, blocks, rows, odd);
+    }
+    if (p->m->cols % 2u) {
+        f32_column(p, w, x, blocks, rows, even);
+    }
+    RNNRT_UNROLL
+    for (int k = 0; k < blocks * VECTORS * rows; k++) {
+        store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_add(even[k], odd[k]));
+    }
+}
+
+RNNRT_INLINE TARGET void f32_tiles(const product *p, uint32_t block0, uint32_t block1, const float *bias, float *y,
+                                   size_t ldy, int blocks, int rows)
+{
+    const uint32_t whole_blocks = p->m->rows / 16u;
+    const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
+    uint32_t b = block0;
+    for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
+        f32_tile(p, b, blocks, rows, target_of(bias, b, block0, y, ldy));
+    }
+    for (; blocks > 2 && b + 2u <= end; b += 2u) {
+        f32_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy));
+    }
+    for (; b < end; b++) {
+        f32_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy));
+    }
+    if (b < block1) {
+        const uint32_t n = p->m->rows % 16u;
+        float last_bias[16], whole[16 * F32_ROWS];
+        const target t = target_of(bias, b, block0, y, ldy);
+        f32_tile(p, b, 1, rows, whole_block(t, n, last_bias, whole));
+        copy_rows(t, n, whole, rows);
+    }
+}
+
+static TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                                      const float *x, size_t ldx, uint32_t n, float *y, size_t ldy)
+{
+    product p = {.m = m, .x = x, .ldx = ldx};
+    for (; n >= F32_ROWS; n -= F32_ROWS) {
+        f32_tiles(&p, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
+        p.x += F32_ROWS * ldx;
+        y += F32_ROWS * ldy;
+    }
+    for (; n > 0; n--) {
+        f32_tiles(&p, block0, block1, bias, y, ldy, F32_BLOCKS, 1);
+        p.x += ldx;
+        y += ldy;
+    }
+}
+
+/* Four columns of a tile, w: [blocks][C/4][16][4], q: [rows][ldx], both from these columns on. */
+RNNRT_INLINE TARGET void s8_columns(const product *p, const int8_t *w, size_t block_bytes, const int8_t *q, int blocks,
+                                    int rows, vi acc[MAX_TILE])
+{
+    vx x[S8_ROWS];
+    RNNRT_UNROLL
+    for (int i = 0; i < rows; i++) {
+        x[i] = vx_set(q + (size_t)i * p->ldx);
+    }
+    RNNRT_UNROLL
+    for (int b = 0; b < blocks; b++) {
+        RNNRT_UNROLL
+        for (int v = 0; v < VECTORS; v++) {
+            RNNRT_UNROLL
+            for (int i = 0; i < rows; i++) {
+                vi *a = &acc[(b * VECTORS + v) * rows + i];
+                *a = vi_dot4(*a, w + (size_t)b * block_bytes + (size_t)(v * LANES * 4), x[i]);
+            }
+        }
+    }
+}
+
+/* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start brings in wraps and is taken out again. */
+RNNRT_INLINE TARGET void s8_tile(const product *p, uint32_t block, int blocks, int rows, target t)
+{
+    const uint32_t groups = RNNRT_PAD(p->m->cols, 4u) / 4u;
+    const size_t block_bytes = (size_t)groups * 64u;
+    const int8_t *w = p->m->w8 + block * block_bytes;
+    const int8_t *q = p->q;
+    vi acc[MAX_TILE];
+    RNNRT_UNROLL
+    for (int k = 0; k < blocks * VECTORS * rows; k++) {
+        acc[k] = vi_start(p->m->row_sum + block * 16u + k / rows * LANES);
+    }
+    for (uint32_t left = groups; left > 0; left--, w += 64, q += 4) {
+        s8_columns(p, w, block_bytes, q, blocks, rows, acc);
+    }
+    RNNRT_UNROLL
+    for (int k = 0; k < blocks * VECTORS * rows; k++) {
+        const vf row_scale = vf_load(p->m->scale + block * 16u + k / rows * LANES);
+        const vf scale = vf_mul(row_scale, vf_set(p->xscale[k % rows]));
+        store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_mul(vf_from(acc[k]), scale));
+    }
+}
+
+RNNRT_INLINE TARGET void s8_tiles(const product *p, uint32_t block0, uint32_t block1, const float *bias, float *y,
+                                  size_t ldy, int blocks, int rows)
+{
+    const uint32_t whole_blocks = p->m->rows / 16u;
+    const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
+    uint32_t b = block0;
+    for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
+        s8_tile(p, b, blocks, rows, target_of(bias, b, block0, y, ldy));
+    }
+    for (; blocks > 2 && b + 2u <= end; b += 2u) {
+        s8_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy));
+    }
+    for (; b < end; b++) {
+        s8_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy));
+    }
+    if (b < block1) {
+        const uint32_t n = p->m->rows % 16u;
+        float last_bias[16], whole[16 * S8_ROWS];
+        const target t = target_of(bias, b, block0, y, ldy);
+        s8_tile(p, b, 1, rows, whole_block(t, n, last_bias, whole));
+        copy_rows(t, n, whole, rows);
+    }
+}
+
+static TARGET void KERNEL(matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                                     const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy)
+{
+    product p = {.m = m, .q = q, .xscale = xscale, .ldx = ldq};
+    for (; n >= S8_ROWS; n -= S8_ROWS) {
+        s8_tiles(&p, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, S8_ROWS);
+        p.q += S8_ROWS * ldq;
+        p.xscale += S8_ROWS;
+        y += S8_ROWS * ldy;
+    }
+    for (; n > 0; n--) {
+        s8_tiles(&p, block0, block1, bias, y, ldy, S8_BLOCKS, 1);
+        p.q += ldq;
+        p.xscale++;
+        y += ldy;
+    }
+}
+
+#endif

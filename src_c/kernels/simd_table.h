@@ -1,0 +1,13 @@
+/* Last line of a kernels_<isa>.c: the table of the functions that the simd_*.h headers defined in it. */
+#ifndef RNNRT_SIMD_TABLE_H
+#define RNNRT_SIMD_TABLE_H
+
+#define RNNRT_TABLE(name)                                                                                              \
+    {                                                                                                                  \
+        .isa = name, .matmul_f32 = KERNEL(matmul_f32), .matmul_s8 = KERNEL(matmul_s8),                                 \
+        .quantize_s8 = KERNEL(quantize_s8), .gru_cell = KERNEL(gru_cell), .lstm_cell = KERNEL(lstm_cell),              \
+        .unary = KERNEL(unary), .binary = KERNEL(binary), .sum = KERNEL(sum), .sum_sq_diff = KERNEL(sum_sq_diff),      \
+        .max = KERNEL(max),                                                                                            \
+    }
+
+#endif
