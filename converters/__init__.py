@@ -1,0 +1,1 @@
+"""Everything that turns a trained model into a .rnnrt file. Importing it imports neither onnx nor torch."""

@@ -1,0 +1,235 @@
+"""Does frame t of every value depend on frames up to t only? Answered operator by operator, along the time axis.
+
+Where the answer is no (or not certain) the graph still runs on whole sequences; it just can't be streamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from .ir import Graph, Node, Shape, Sym
+from .support import BINARY, RECURRENT, REDUCE, UNARY
+
+INT32_MAX = 2**31 - 1
+
+
+@dataclass
+class Times:
+    """What is known about the values so far."""
+
+    graph: Graph
+    axis: dict[str, int] = field(default_factory=dict)  # values with a time axis
+    final: set[str] = field(default_factory=set)  # values without one that depend on the frames so far
+
+    def shape(self, name: str) -> Shape | None:
+        """Symbolic shape of a value or constant."""
+        if name in self.graph.constants:
+            return tuple(self.graph.constants[name].shape)
+        value = self.graph.values.get(name)
+        return None if value is None else value.shape
+
+    def rank(self, name: str) -> int:
+        """Number of dimensions; the shape is known."""
+        return len(self.shape(name) or ())
+
+
+Rule: TypeAlias = "Callable[[Times, Node], str]"  # the reason why not, or an empty string
+
+
+def obstacle(graph: Graph) -> str:
+    """The first node that looks into the future, and why; an empty string if there is none."""
+    times = Times(graph)
+    for value in graph.inputs:
+        if value.shape is not None and Sym.TIME in value.shape:
+            times.axis[value.name] = value.shape.index(Sym.TIME)
+    if not times.axis:
+        return ""
+    for node in graph.nodes:
+        reason = _visit(times, node)
+        if reason:
+            return f"{node.op} '{node.name}': {reason}"
+    return ""
+
+
+def _visit(times: Times, node: Node) -> str:
+    timed = any(n in times.axis for n in node.inputs)
+    final = any(n in times.final for n in node.inputs)
+    if timed:
+        rule = _RULES.get(node.op)
+        reason = "is not known to be causal" if rule is None else rule(times, node)
+        if reason:
+            return reason
+    for name in (o for o in node.outputs if o):
+        shape = times.shape(name)
+        if shape is None:
+            if timed or final:
+                return f"the size of '{name}' is not a number, time or batch"
+        elif shape.count(Sym.TIME) > 1:
+            return "relates every frame to every other"
+        elif Sym.TIME in shape:
+            times.axis[name] = shape.index(Sym.TIME)
+            if final:
+                return "uses what is known only after the last frame for all frames"
+        elif timed or final:
+            times.final.add(name)
+    return ""
+
+
+def _none(times: Times, node: Node) -> str:
+    return ""
+
+
+def _aligned(times: Times, node: Node) -> str:
+    """Broadcasting aligns on the right."""
+    places = {times.axis[n] - times.rank(n) for n in node.inputs if n in times.axis}
+    return "" if len(places) == 1 else "combines different time axes"
+
+
+def _gemm(times: Times, node: Node) -> str:
+    if node.inputs[0] in times.axis and times.axis[node.inputs[0]] == times.rank(node.inputs[0]) - 1:
+        return "sums over time"
+    return ""
+
+
+def _matmul(times: Times, node: Node) -> str:
+    a, b = node.inputs
+    at, bt = times.axis.get(a), times.axis.get(b)
+    a_rank, b_rank = times.rank(a), times.rank(b)
+    if (at is not None and at == a_rank - 1) or (bt is not None and bt == max(b_rank - 2, 0)):
+        return "sums over time"
+    if at is not None and bt is not None and (at >= a_rank - 2 or bt >= b_rank - 2 or at - a_rank != bt - b_rank):
+        return "relates every frame to every other"
+    return ""
+
+
+def _conv(times: Times, node: Node) -> str:
+    axis, attrs = times.axis.get(node.inputs[0]), node.attrs
+    if axis == 1:
+        return "sums over time"
+    if axis == 2:
+        kernel = attrs["kernel_shape"][0]
+        if kernel != 1 or attrs["strides"] != [1] or any(attrs["pads"]):
+            return f"a kernel of {kernel} over time (stride {attrs['strides'][0]}, pads {attrs['pads']})"
+    return ""
+
+
+def _recurrent(times: Times, node: Node) -> str:
+    axis = times.axis.get(node.inputs[0])
+    sequence = 1 if node.attrs.get("layout", 0) else 0
+    if axis == 2:
+        return "time is the feature axis"
+    if axis != sequence:
+        return ""
+    direction = node.attrs.get("direction", "forward")
+    if direction != "forward":
+        return f"runs {'backwards' if direction == 'reverse' else 'in both directions'} over time"
+    if len(node.inputs) > 4 and node.inputs[4]:
+        return f"needs the length of each sequence ('{node.inputs[4]}') in advance"
+    states = {s.input for s in times.graph.states}
+    for i in (5, 6):
+        name = node.inputs[i] if i < len(node.inputs) else ""
+        if name and not _comes_from(times.graph, name, states):
+            return f"its initial state '{name}' is not carried from call to call"
+    return ""
+
+
+def _comes_from(graph: Graph, name: str, states: set[str]) -> bool:
+    """Is a value made of states and constants only?"""
+    producers, wanted = graph.producers(), [name]
+    while wanted:
+        name = wanted.pop()
+        node = producers.get(name)
+        if node is not None:
+            wanted += [n for n in node.inputs if n]
+        elif name not in states and name not in graph.constants:
+            return False
+    return True
+
+
+def _layer_normalization(times: Times, node: Node) -> str:
+    rank = times.rank(node.inputs[0])
+    axis = int(node.attrs.get("axis", -1))
+    return "over time" if times.axis.get(node.inputs[0], -1) >= (axis + rank if axis < 0 else axis) else ""
+
+
+def _softmax(times: Times, node: Node) -> str:
+    rank = times.rank(node.inputs[0])
+    return "over time" if times.axis.get(node.inputs[0]) == int(node.attrs.get("axis", -1)) % rank else ""
+
+
+def _reduce(times: Times, node: Node) -> str:
+    return "over time" if times.axis.get(node.inputs[0]) in node.attrs["axes"] else ""
+
+
+def _reshape(times: Times, node: Node) -> str:
+    """Time must keep its place: the same elements before and after it."""
+    before, after = times.shape(node.inputs[0]), times.shape(node.outputs[0])
+    if before is None or after is None or Sym.TIME not in after:
+        return "merges time with another dimension"
+    i, j = before.index(Sym.TIME), after.index(Sym.TIME)
+    if _product(before[:i]) != _product(after[:j]) or _product(before[i + 1 :]) != _product(after[j + 1 :]):
+        return "mixes time with another dimension"
+    return ""
+
+
+def _product(shape: Shape) -> tuple[int, int]:
+    """Number of elements as (factor, power of batch)."""
+    factor, batches = 1, 0
+    for d in shape:
+        if d is Sym.BATCH:
+            batches += 1
+        else:
+            factor *= int(d)
+    return factor, batches
+
+
+def _slice(times: Times, node: Node) -> str:
+    attrs = node.attrs
+    axis = times.axis.get(node.inputs[0])
+    if axis not in attrs["axes"]:
+        return ""
+    k = attrs["axes"].index(axis)
+    last = (attrs["starts"][k], attrs["ends"][k], attrs["steps"][k]) == (-1, INT32_MAX, 1)
+    return "" if last else "selects frames by number"
+
+
+def _gather(times: Times, node: Node) -> str:
+    axis = times.axis.get(node.inputs[0])
+    if axis is None or axis != node.attrs.get("axis", 0):
+        return ""
+    indices = times.graph.constants.get(node.inputs[1])
+    last = indices is not None and indices.size == 1 and int(indices.reshape(())) == -1
+    return "" if last else "selects frames by number"
+
+
+def _concat(times: Times, node: Node) -> str:
+    return "joins along time" if any(times.axis.get(n) == node.attrs["axis"] for n in node.inputs) else ""
+
+
+def _pad(times: Times, node: Node) -> str:
+    axis, pads = times.axis[node.inputs[0]], node.attrs["pads"]
+    return "pads time" if pads[axis] or pads[axis + len(pads) // 2] else ""
+
+
+_RULES: dict[str, Rule] = {
+    **dict.fromkeys(UNARY, _none),
+    **dict.fromkeys(BINARY, _aligned),
+    **dict.fromkeys(RECURRENT, _recurrent),
+    **dict.fromkeys(REDUCE, _reduce),
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Conv": _conv,
+    "Softmax": _softmax,
+    "LayerNormalization": _layer_normalization,
+    "Reshape": _reshape,
+    "Squeeze": _none,
+    "Unsqueeze": _none,
+    "Transpose": _none,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Concat": _concat,
+    "Pad": _pad,
+    "Expand": _none,
+}

@@ -1,0 +1,404 @@
+"""The whole way: a trained model in, a verified .rnnrt file out, or an exception and no file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .._rnnrt import __version__
+from ..errors import ModelFormatError, VerificationError
+from . import exporter_faults, ir, quantize, simplify, states
+from .pack import pack
+from .read import parse
+from .verify import FRAMES, THRESHOLD_DB, TOLERANCE, Report
+from .verify import verify as verify_blob
+from .write import save, to_bytes
+
+Pairs: TypeAlias = "Sequence[tuple[str, str]]"
+Shapes: TypeAlias = "Mapping[str, tuple[int | str, ...]]"
+Data: TypeAlias = "Mapping[str, npt.ArrayLike] | npt.ArrayLike"
+Progress: TypeAlias = "Callable[[str], None]"
+
+SCHEMA = "rnnrt.conversion/1"
+_TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+
+
+@dataclass
+class ConversionReport:
+    """What `convert` made.
+
+    Attributes
+    ----------
+    output
+        The file, None where nothing was to be written.
+    size
+        Its bytes.
+    layers
+        Per layer: node, op, precision, reason, rows, cols, bytes_before, bytes_after, weight_sqnr_db.
+    inputs, outputs, states
+        Name -> shape with "T" and "B".
+    notes
+        What was assumed on the way.
+    verification
+        None where it was not asked for.
+    """
+
+    source: str
+    output: str | None
+    quantize: str | None
+    size: int
+    layers: list[dict[str, Any]]
+    inputs: dict[str, list[int | str]]
+    outputs: dict[str, list[int | str]]
+    states: dict[str, list[int | str]]
+    streamable: bool
+    not_streamable_because: str
+    notes: list[str] = field(default_factory=list)
+    verification: Report | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, keys of schema `SCHEMA`."""
+        made = dict(vars(self))
+        made["verification"] = self.verification.to_dict() if self.verification else None
+        return {"schema": SCHEMA, **made}
+
+
+def prepare(
+    source: Any,
+    *,
+    set_values: Mapping[str, npt.ArrayLike] | None = None,
+    shapes: Shapes | None = None,
+    batch: int | None = None,
+    state_pairs: Pairs | None = None,
+    linear_before_reset: int | None = None,
+) -> ir.Graph:
+    """Read a model and bring it to the form that is packed: operators of the runtime, states lifted.
+
+    Parameters
+    ----------
+    source
+        Path of an .onnx file or its bytes; a torch module, a state_dict, or the path of a checkpoint.
+    set_values
+        Inputs that become constants, by name.
+    shapes
+        Shape of an input by name: numbers, "T", "B".
+    batch
+        A fixed batch size; None: any where the graph allows it.
+    state_pairs
+        (input, output) names that form state variables, beyond those that are found.
+    linear_before_reset
+        What every GRU of an .onnx file has, 0 or 1, whatever the file says: for files of a faulty exporter.
+
+    Raises
+    ------
+    UnsupportedError
+        All reasons at once, in ``problems``.
+    ModelFormatError
+        Not a model.
+    OSError
+        The file can't be read.
+    """
+    graph = exporter_faults.check(_load(source), linear_before_reset)
+    graph = simplify.simplify(graph, set_values=set_values, shapes=shapes, batch=batch)
+    return states.lift(graph, dict(state_pairs) if state_pairs else None)
+
+
+def _load(source: Any) -> ir.Graph:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        from . import from_onnx
+
+        return from_onnx.load(bytes(source))
+    if not isinstance(source, (str, os.PathLike)):
+        from . import from_torch
+
+        return from_torch.load(source)
+    path = Path(source)
+    if path.suffix.lower() in _TORCH_SUFFIXES:
+        from . import from_torch
+
+        return from_torch.load(path)
+    if path.suffix.lower() == ".rnnrt":
+        raise ModelFormatError(f"{path} is a converted model already")
+    from . import from_onnx
+
+    return from_onnx.load(path)
+
+
+def _shape(value: ir.Value | None) -> list[int | str]:
+    return [str(d) if isinstance(d, ir.Sym) else int(d) for d in (value.shape if value else None) or ()]
+
+
+def _source(source: Any, graph: ir.Graph) -> dict[str, Any]:
+    """Where it came from: a file's name (never its folder) and sha256, or a class."""
+    about: dict[str, Any] = {"producer": graph.producer, "opset": graph.opset}
+    if isinstance(source, (str, os.PathLike)):
+        about |= {"name": Path(source).name, "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        about |= {"name": "", "sha256": hashlib.sha256(source).hexdigest()}
+    else:
+        about |= {"name": type(source).__name__}
+    return about
+
+
+def _rounded(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Decibels to a tenth: sums of squares may differ in the last bit from one numpy to the next, files must not."""
+    return [{k: round(v, 1) if isinstance(v, float) else v for k, v in layer.items()} for layer in layers]
+
+
+def _meta(source: Any, graph: ir.Graph, plan: quantize.Plan) -> dict[str, Any]:
+    """The META section. No time and no path: the same input gives the same file."""
+    return {
+        "producer": "rnnrt",
+        "version": __version__,
+        "source": _source(source, graph),
+        "graph": graph.name,
+        "quantize": plan.mode,
+        "layers": _rounded(plan.report()),
+        "states": [{"name": s.name, "source": s.source} for s in graph.states],
+        "streamable": graph.streamable,
+        "not_streamable_because": graph.not_streamable_because,
+        "notes": list(graph.notes),
+    }
+
+
+def convert(
+    source: Any,
+    output: str | os.PathLike[str] | None,
+    *,
+    quantize: str | None = None,
+    set_values: Mapping[str, npt.ArrayLike] | None = None,
+    shapes: Shapes | None = None,
+    batch: int | None = None,
+    states: Pairs | None = None,
+    linear_before_reset: int | None = None,
+    keep_float: Sequence[str] = (),
+    verify: bool = True,
+    seed: int = 0,
+    frames: int = FRAMES,
+    data: Data | None = None,
+    tolerance: float = TOLERANCE,
+    threshold_db: float = THRESHOLD_DB,
+    progress: Progress | None = None,
+) -> ConversionReport:
+    """Convert a trained model, verify the result, then write it.
+
+    Parameters
+    ----------
+    source
+        Path of an .onnx file or its bytes; a torch module, a state_dict, or the path of a checkpoint.
+    output
+        Path of the .rnnrt file; it appears complete or not at all. None: nothing is written.
+    quantize
+        None (f32) or ``"int8"``.
+    set_values, shapes, batch, states, linear_before_reset
+        See `prepare` (``states`` is its ``state_pairs``).
+    keep_float
+        Glob patterns over layer names that stay f32.
+    verify
+        Compare with the original before writing.
+    seed, frames, data, tolerance, threshold_db
+        See `verify.verify`; where there is one input, ``data`` may be its array.
+    progress
+        Is told what is being done.
+
+    Returns
+    -------
+    ConversionReport
+
+    Raises
+    ------
+    UnsupportedError
+        The model can't be converted; every reason is in ``problems``.
+    VerificationError
+        The result does not compute what the original does; ``report`` is the verification's. Nothing is written.
+    ModelFormatError, OSError
+        The source can't be read.
+    ValueError
+        Arguments that do not fit the model.
+    """
+    say = progress or (lambda text: None)
+    say("reading")
+    graph = prepare(
+        source,
+        set_values=set_values,
+        shapes=shapes,
+        batch=batch,
+        state_pairs=states,
+        linear_before_reset=linear_before_reset,
+    )
+    say("packing")
+    plan, blob = build(source, graph, quantize, keep_float)
+    report = ConversionReport(
+        source=Path(source).name if isinstance(source, (str, os.PathLike)) else type(source).__name__,
+        output=None if output is None else os.fspath(output),
+        quantize=quantize,
+        size=len(blob),
+        layers=plan.report(),
+        inputs={v.name: _shape(v) for v in graph.inputs},
+        outputs={v.name: _shape(v) for v in graph.outputs},
+        states={s.name: _shape(graph.values.get(s.input)) for s in graph.states},
+        streamable=graph.streamable,
+        not_streamable_because=graph.not_streamable_because,
+        notes=list(graph.notes),
+    )
+    if verify:
+        report.verification = verify_blob(
+            graph,
+            blob,
+            original_onnx(source, linear_before_reset),
+            set_values=set_values,
+            batch=batch,
+            seed=seed,
+            frames=frames,
+            data=_by_name(data, graph),
+            module=source if hasattr(source, "state_dict") else None,
+            tolerance=tolerance,
+            threshold_db=threshold_db,
+            progress=progress,
+        )
+        if report.verification.failed:
+            failed = "; ".join(report.verification.failed)
+            raise VerificationError(f"verification failed: {failed}", report.verification)
+    if output is not None:
+        say("writing")
+        save(output, blob)
+    return report
+
+
+def build(
+    source: Any, graph: ir.Graph, mode: str | None = None, keep_float: Sequence[str] = ()
+) -> tuple[quantize.Plan, bytes]:
+    """Quantize and pack a prepared graph.
+
+    Returns
+    -------
+    plan, blob
+        Precision of every layer; the .rnnrt file's bytes.
+
+    Raises
+    ------
+    UnsupportedError
+        All reasons at once, in ``problems``.
+    ValueError
+        Unknown mode; a pattern that matches no layer.
+    """
+    plan = quantize.plan(graph, mode or "float", keep_float)
+    return plan, to_bytes(pack(graph, plan), _meta(source, graph, plan))
+
+
+def original_onnx(source: Any, linear_before_reset: int | None = None) -> bytes | str | None:
+    """What onnxruntime can load, corrected where that is asked for; None where the source is no ONNX model."""
+    in_memory = isinstance(source, (bytes, bytearray, memoryview))
+    if not in_memory and not (
+        isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() not in _TORCH_SUFFIXES
+    ):
+        return None
+    original = bytes(source) if in_memory else os.fspath(source)
+    if linear_before_reset is None:
+        return original
+    from . import from_onnx
+
+    return from_onnx.with_linear_before_reset(original, linear_before_reset)
+
+
+def _by_name(data: Data | None, graph: ir.Graph) -> Mapping[str, npt.ArrayLike] | None:
+    """Data for the only input may come without its name; axes of length 1 may be left out.
+
+    Raises
+    ------
+    ValueError
+        There are several inputs.
+    """
+    if data is None:
+        return None
+    if not isinstance(data, Mapping):
+        if len(graph.inputs) != 1:
+            raise ValueError(f"data: name the arrays, the inputs are {[v.name for v in graph.inputs]}")
+        data = {graph.inputs[0].name: data}
+    return {name: _with_units(np.asarray(array), name, graph) for name, array in data.items()}
+
+
+def _with_units(array: npt.NDArray[Any], name: str, graph: ir.Graph) -> npt.NDArray[Any]:
+    """Put in axes of length 1, [T, 161] to [1, T, 161] say, where only one way fits."""
+    value = next((v for v in graph.inputs if v.name == name), None)
+    if value is None or value.shape is None:
+        return array
+    shape: list[int] = [int(d) for d in value.shape] if graph.has_time() else [int(ir.Sym.TIME), *map(int, value.shape)]
+    if len(shape) <= array.ndim:
+        return array
+    unit = [i for i, d in enumerate(shape) if d in (1, int(ir.Sym.BATCH))]
+    missing = len(shape) - array.ndim
+    return np.expand_dims(array, tuple(unit[:missing])) if len(unit) >= missing else array
+
+
+def verify_file(
+    file: str | os.PathLike[str],
+    source: Any,
+    *,
+    set_values: Mapping[str, npt.ArrayLike] | None = None,
+    shapes: Shapes | None = None,
+    batch: int | None = None,
+    states: Pairs | None = None,
+    linear_before_reset: int | None = None,
+    seed: int = 0,
+    frames: int = FRAMES,
+    data: Data | None = None,
+    tolerance: float = TOLERANCE,
+    threshold_db: float = THRESHOLD_DB,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify an existing .rnnrt file against the model that it was made from.
+
+    Parameters
+    ----------
+    file
+        The .rnnrt file.
+    source
+        Its original. The options given to `convert` must be given again; all parameters are those of `convert`.
+
+    Returns
+    -------
+    Report
+        ``failed`` lists the reasons; empty when all is well.
+
+    Raises
+    ------
+    UnsupportedError, ModelFormatError, OSError, ValueError
+        As in `convert`; ValueError also where the file's inputs are not those of the original.
+    """
+    graph = prepare(
+        source,
+        set_values=set_values,
+        shapes=shapes,
+        batch=batch,
+        state_pairs=states,
+        linear_before_reset=linear_before_reset,
+    )
+    blob = Path(file).read_bytes()
+    parsed = parse(blob)
+    for kind, wanted in (("input", graph.inputs), ("output", graph.outputs)):
+        have = [(v.name, v.dims) for v in parsed.of_kind(kind)]
+        want = [(v.name, _shape(v)) for v in wanted]
+        if have != want:
+            raise ValueError(f"{kind}s of {Path(file).name} are {have}, the original's are {want}: other options?")
+    return verify_blob(
+        graph,
+        blob,
+        original_onnx(source, linear_before_reset),
+        set_values=set_values,
+        batch=batch,
+        seed=seed,
+        frames=frames,
+        data=_by_name(data, graph),
+        module=source if hasattr(source, "state_dict") else None,
+        tolerance=tolerance,
+        threshold_db=threshold_db,
+        progress=progress,
+    )

@@ -1,0 +1,134 @@
+"""The converters' graph: ONNX operators over numpy constants, with symbolic time and batch.
+
+Every importer produces a `Graph`; every later step (simplify, states, quantize, pack, reference, verify) takes one.
+Operators, attribute names and semantics are ONNX's (the newest opset's form: axes, shapes, starts ... are attributes
+once they are constant, see `simplify`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+
+class Sym(enum.IntEnum):
+    """A symbolic dimension; the numbers are those of ``rnnrt.h``."""
+
+    TIME = -2
+    BATCH = -3
+
+    def __str__(self) -> str:
+        return {Sym.TIME: "T", Sym.BATCH: "B"}[self]
+
+
+Dim: TypeAlias = "int | Sym"
+Shape: TypeAlias = "tuple[Dim, ...]"
+
+
+@dataclass
+class Value:
+    """A tensor's declared type; ``shape`` is None while unknown."""
+
+    name: str
+    dtype: np.dtype
+    shape: Shape | None = None
+
+
+@dataclass
+class Node:
+    """One operator. An input or output left out is the empty string."""
+
+    op: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)  # int, float, str, list, ndarray; If: Graph under then_branch, else_branch
+    domain: str = ""
+
+
+@dataclass
+class State:
+    """A state variable: the graph reads ``input`` and, at the end of a time step, it becomes ``output``.
+
+    ``init`` is the initial value (None: zeros). ``source`` says where the pair came from, for `inspect`.
+    """
+
+    name: str
+    input: str
+    output: str
+    init: np.ndarray | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class QuantizedMatrix:
+    """Integer weights as the original has them: ``steps[row] * scale[row]``.
+
+    ``steps`` int16 [rows, cols] is integer minus zero point, within [-255, 255]; ``scale`` f32 [rows].
+    """
+
+    steps: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass
+class Graph:
+    """Nodes are in topological order. Names are unique over inputs, constants and node outputs."""
+
+    name: str = ""
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    states: list[State] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)  # shapes of intermediates once simplify has found them
+    opset: int = 0
+    producer: str = ""
+    streamable: bool = True
+    not_streamable_because: str = ""  # names the node
+    notes: list[str] = field(default_factory=list)  # what was assumed, said aloud in the report
+    rounds_activations: bool = False  # the original quantizes activations: it is only near its own float meaning
+    quantized: list[QuantizedMatrix] = field(default_factory=list)  # rows of float constants that were integers
+    declared: dict[str, tuple[int | str, ...]] = field(default_factory=dict)  # raw graph: input dims, names or ""
+
+    def producers(self) -> dict[str, Node]:
+        """Output name -> the node that makes it."""
+        return {o: n for n in self.nodes for o in n.outputs if o}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Value name -> the nodes that read it, in order."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                if name:
+                    found.setdefault(name, []).append(node)
+        return found
+
+    def has_time(self) -> bool:
+        """Does any input have a time dimension?"""
+        return any(Sym.TIME in (v.shape or ()) for v in self.inputs)
+
+    def used_names(self) -> Iterator[str]:
+        """Every name that something reads: node inputs, graph outputs, state outputs."""
+        for node in self.nodes:
+            yield from (n for n in node.inputs if n)
+        yield from (v.name for v in self.outputs)
+        yield from (s.output for s in self.states)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One reason why a model can't be converted."""
+
+    node: str
+    op: str
+    reason: str
+    attribute: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.op} '{self.node}'" if self.node else self.op
+        return f"{where}: {self.attribute + ': ' if self.attribute else ''}{self.reason}"

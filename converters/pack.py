@@ -1,0 +1,571 @@
+"""A simplified graph and a precision plan to the records of a .rnnrt file: positional attributes, packed weights.
+
+Everything that the runtime can't take is collected and reported at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import UnsupportedError
+from . import ir, layout
+from .operators import NO_ACTIVATION, OPERATORS, UNARY, unary_parameters
+from .quantize import RECURRENT, Plan, gemm_matrix
+from .reference_recurrent import GATES, activations
+
+Array: TypeAlias = "npt.NDArray[Any]"
+
+NONE = 0xFFFFFFFF
+TEMP, INPUT, CONST, STATE = range(4)
+F32, S8, I32 = 1, 2, 3
+PLAIN, R16C1, R16C4 = range(3)
+MAX_RANK = 6
+MAX_COLS = 131072
+MAX_REFS = 64
+_I32_MIN, _I32_MAX = -(2**31), 2**31 - 1
+_DIRECTIONS = {"forward": 0, "reverse": 1, "bidirectional": 2}
+_PAD_MODES = {"constant": 0, "reflect": 1, "edge": 2}
+
+
+@dataclass
+class PackedValue:
+    """One record of VALUES."""
+
+    name: str
+    kind: int
+    dtype: int = 0
+    layout: int = PLAIN
+    dims: tuple[int, ...] = ()
+    is_output: bool = False
+    pair: int = NONE
+    init: int = NONE
+    data: bytes | None = None
+
+
+@dataclass
+class PackedNode:
+    """One record of NODES with its references and attributes."""
+
+    name: str
+    op: str
+    inputs: list[int]
+    outputs: list[int]
+    ints: list[int] = field(default_factory=list)
+    floats: list[float] = field(default_factory=list)
+
+    @property
+    def code(self) -> int:
+        """Operator code of the file."""
+        return OPERATORS[self.op].code
+
+
+@dataclass
+class PackedModel:
+    """What `write.to_bytes` writes."""
+
+    values: list[PackedValue] = field(default_factory=list)
+    nodes: list[PackedNode] = field(default_factory=list)
+    streamable: bool = True
+
+
+class _Unfit(Exception):
+    """A node that the runtime can't take: the reason, and the attribute if it is one's fault."""
+
+    def __init__(self, reason: str, attribute: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.attribute = reason, attribute
+
+
+class _Packer:
+    """Collects values and nodes. Values are numbered in the file's order: inputs, outputs, states, the rest."""
+
+    def __init__(self, graph: ir.Graph, plan: Plan) -> None:
+        self.graph, self.plan = graph, plan
+        self.values: list[PackedValue] = []
+        self.nodes: list[PackedNode] = []
+        self.numbers: dict[str, int] = {}
+        self.constants: dict[tuple[str, int], int] = {}
+        self.alias: dict[str, str] = {}
+        self.problems: list[ir.Problem] = []
+
+    def problem(self, where: str, op: str, reason: str, attribute: str = "") -> None:
+        self.problems.append(ir.Problem(where, op, reason, attribute))
+
+    def add(self, value: PackedValue) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def resolve(self, name: str) -> str:
+        while name in self.alias:
+            name = self.alias[name]
+        return name
+
+    def number(self, name: str, dtype: int = F32) -> int:
+        """Value number of a node's input; constants become PLAIN constants of the type wanted."""
+        name = self.resolve(name)
+        if not name:
+            return NONE
+        if name in self.numbers:
+            return self.numbers[name]
+        if name in self.graph.constants:
+            return self.plain(name, self.graph.constants[name], dtype)
+        raise _Unfit(f"input '{name}' is made by no node before it")
+
+    def plain(self, name: str, array: Array, dtype: int = F32) -> int:
+        """A PLAIN constant, stored once per name and type."""
+        if (name, dtype) not in self.constants:
+            array = np.asarray(array)
+            if array.ndim > MAX_RANK:
+                raise _Unfit(f"constant '{name}' has {array.ndim} dimensions, at most {MAX_RANK} are possible")
+            if dtype == I32 and array.size and (array.max() > _I32_MAX or array.min() < _I32_MIN):
+                raise _Unfit(f"constant '{name}' does not fit 32-bit integers")
+            with np.errstate(over="ignore"):
+                data = array.astype("<i4" if dtype == I32 else "<f4").tobytes()
+            self.constants[name, dtype] = self.add(PackedValue(name, CONST, dtype, PLAIN, array.shape, data=data))
+        return self.constants[name, dtype]
+
+    def matrix(self, name: str, w: Array, precision: str) -> int:
+        """A packed constant [rows, cols] in the precision that the plan says."""
+        rows, cols = w.shape
+        if rows == 0 or cols == 0:
+            raise _Unfit(f"weights '{name}' of shape {w.shape} are empty")
+        if cols > MAX_COLS:
+            raise _Unfit(f"weights '{name}' have {cols} columns, at most {MAX_COLS} are possible")
+        if precision == "s8":
+            q, scale = self.plan.rows(w)
+            return self.add(PackedValue(name, CONST, S8, R16C4, (rows, cols), data=layout.pack_r16c4(q, scale)))
+        return self.add(PackedValue(name, CONST, F32, R16C1, (rows, cols), data=layout.pack_r16c1(w)))
+
+    def constant(self, node: ir.Node, i: int, what: str) -> Array | None:
+        """Constant input i as float64; None when left out."""
+        name = self.resolve(node.inputs[i]) if i < len(node.inputs) else ""
+        if not name:
+            return None
+        if name not in self.graph.constants:
+            raise _Unfit(f"{what} is computed by the graph, it must be constant")
+        return np.asarray(self.graph.constants[name], np.float64)
+
+    def bias(self, name: str, array: Array | None, size: int) -> int:
+        """A bias [size] as PLAIN constant; NONE when absent or all zero."""
+        if array is None or not array.any():
+            return NONE
+        try:
+            full = np.broadcast_to(array.reshape(-1) if array.size in (1, size) else array, (size,))
+        except ValueError:
+            raise _Unfit(f"the bias has shape {array.shape}, ({size},) is possible") from None
+        return self.plain(name, full)
+
+    def temp(self, name: str) -> int:
+        """Value number of a node's output."""
+        if not name:
+            return NONE
+        if name not in self.numbers:
+            self.numbers[name] = self.add(PackedValue(name, TEMP))
+        return self.numbers[name]
+
+
+Encoded: TypeAlias = "tuple[list[int], list[int], list[float]]"  # inputs, ints, floats
+Encoder: TypeAlias = "Callable[[_Packer, ir.Node], Encoded]"
+
+
+def _all_inputs(p: _Packer, node: ir.Node) -> list[int]:
+    return [p.number(name) for name in node.inputs]
+
+
+def _ints(node: ir.Node, name: str, default: Sequence[int] | None = None) -> list[int]:
+    """A list attribute; ONNX's ends such as INT64_MAX are cut to 32 bits, symbols are their numbers."""
+    value = node.attrs.get(name, default)
+    if value is None:
+        raise _Unfit("must be constant", name)
+    return [min(max(int(v), _I32_MIN), _I32_MAX) for v in np.asarray(value).reshape(-1)]
+
+
+def _elementwise(p: _Packer, node: ir.Node) -> Encoded:
+    return _all_inputs(p, node), [], []
+
+
+def _two_inputs(p: _Packer, node: ir.Node) -> Encoded:
+    if len(node.inputs) != 2:
+        raise _Unfit(f"has {len(node.inputs)} inputs, two are possible")
+    return _elementwise(p, node)
+
+
+def _unary(p: _Packer, node: ir.Node) -> Encoded:
+    if any(node.inputs[1:]):
+        raise _Unfit("min and max must be constant")
+    return [p.number(node.inputs[0])], [], list(unary_parameters(node.op, node.attrs))
+
+
+def _fused_activation(node: ir.Node) -> tuple[int, list[float]]:
+    name = node.attrs.get("activation") or ""
+    if not name:
+        return NO_ACTIVATION, [0.0, 0.0]
+    if name not in UNARY:
+        raise _Unfit(f"'{name}' is not known", "activation")
+    return UNARY[name], list(unary_parameters(name, node.attrs, "activation_"))
+
+
+def _gemm(p: _Packer, node: ir.Node) -> Encoded:
+    if node.attrs.get("transA", 0):
+        raise _Unfit("1 is not supported", "transA")
+    p.constant(node, 1, "B")
+    constants = {node.inputs[1]: p.graph.constants[p.resolve(node.inputs[1])]}
+    w = gemm_matrix(node, constants)
+    if w.ndim != 2:
+        raise _Unfit(f"B has {w.ndim} dimensions, 2 are possible")
+    bias = p.constant(node, 2, "C")
+    if bias is not None:
+        bias = bias * float(node.attrs.get("beta", 1.0))
+        if bias.ndim == 2 and bias.shape[0] != 1:
+            raise _Unfit(f"the bias has shape {bias.shape}, ({w.shape[0]},) is possible")
+    code, parameters = _fused_activation(node)
+    inputs = [p.number(node.inputs[0]), p.matrix(node.inputs[1], w, p.plan.precision(node))]
+    if (number := p.bias(f"{node.outputs[0]}.bias", bias, w.shape[0])) != NONE:
+        inputs.append(number)
+    return inputs, [code], parameters
+
+
+def _conv_pads(node: ir.Node, kernel: int, stride: int, dilation: int) -> list[int]:
+    mode = node.attrs.get("auto_pad", "NOTSET")
+    if mode in ("NOTSET", ""):
+        return _ints(node, "pads", [0, 0])
+    if mode == "VALID":
+        return [0, 0]
+    if stride != 1:
+        raise _Unfit(f"'{mode}' with stride {stride} depends on the length of the input", "auto_pad")
+    total = (kernel - 1) * dilation
+    return [total - total // 2, total // 2] if mode == "SAME_LOWER" else [total // 2, total - total // 2]
+
+
+def _conv(p: _Packer, node: ir.Node) -> Encoded:
+    w = p.constant(node, 1, "W")
+    if w is None or w.ndim != 3:
+        raise _Unfit("only one spatial axis is supported: W must have 3 dimensions")
+    if (kernel_shape := node.attrs.get("kernel_shape")) is not None and list(kernel_shape) != [w.shape[2]]:
+        raise _Unfit(f"{list(kernel_shape)} does not fit W of shape {w.shape}", "kernel_shape")
+    kernel, group = w.shape[2], int(node.attrs.get("group", 1))
+    stride, dilation = _ints(node, "strides", [1]), _ints(node, "dilations", [1])
+    pads = _conv_pads(node, kernel, stride[0], dilation[0])
+    if min(pads) < 0:
+        raise _Unfit(f"{pads} is negative", "pads")
+    if w.shape[0] % group:
+        raise _Unfit(f"{group} does not divide the {w.shape[0]} output channels", "group")
+    code, parameters = _fused_activation(node)
+    matrix = p.matrix(node.inputs[1], w.reshape(w.shape[0], -1), p.plan.precision(node))
+    inputs = [p.number(node.inputs[0]), matrix]
+    if (number := p.bias(f"{node.outputs[0]}.bias", p.constant(node, 2, "B"), w.shape[0])) != NONE:
+        inputs.append(number)
+    return inputs, [kernel, stride[0], dilation[0], *pads, group, code], parameters
+
+
+def _recurrent_weights(p: _Packer, node: ir.Node) -> tuple[list[int], int, int]:
+    """W, R, BW, BR as value numbers; directions and units."""
+    w, r, b = (p.constant(node, i, what) for i, what in ((1, "W"), (2, "R"), (3, "B")))
+    if w is None or r is None or w.ndim != 3 or r.ndim != 3:
+        raise _Unfit("W and R must have 3 dimensions")
+    gates, hidden, directions = GATES[node.op], r.shape[2], r.shape[0]
+    if r.shape[1] != gates * hidden or w.shape[:2] != r.shape[:2]:
+        raise _Unfit(f"W of shape {w.shape} does not fit R of shape {r.shape}")
+    if int(node.attrs.get("hidden_size") or hidden) != hidden:
+        raise _Unfit(f"{node.attrs['hidden_size']} does not fit R of shape {r.shape}", "hidden_size")
+    by_gate = [a.reshape(directions, gates, hidden, -1) for a in (w, r)]
+    lbr = node.op == "GRU" and bool(node.attrs.get("linear_before_reset", 0))
+    order = layout.interleave_gates_reset_first if node.op == "GRU" and not lbr else layout.interleave_gates
+    precision = p.plan.precision(node)
+    numbers = [
+        p.matrix(node.inputs[1], layout.interleave_gates(by_gate[0]), precision),
+        p.matrix(node.inputs[2], order(by_gate[1]), precision),
+    ]
+    if b is None:
+        b = np.zeros((directions, 2 * gates * hidden))
+    wb, rb = b.reshape(directions, 2, gates, hidden).swapaxes(0, 1)
+    if lbr:
+        kept = np.zeros_like(rb)
+        kept[:, 2] = rb[:, 2]
+        wb, rb = wb + rb - kept, kept
+    else:
+        wb, rb = wb + rb, np.zeros_like(rb)
+    rows = directions * gates * layout.padded(hidden, layout.BLOCK)
+    for name, bias in (("BW", wb), ("BR", rb)):
+        numbers.append(p.bias(f"{layer_name(node)}.{name}", layout.interleave_gates(bias), rows))
+    return numbers, directions, hidden
+
+
+def layer_name(node: ir.Node) -> str:
+    """The node's name or, for want of one, its first output's."""
+    return node.name or next((name for name in node.outputs if name), node.op)
+
+
+def _recurrent(p: _Packer, node: ir.Node) -> Encoded:
+    numbers, directions, hidden = _recurrent_weights(p, node)
+    direction = str(node.attrs.get("direction", "forward"))
+    if _DIRECTIONS.get(direction, -1) == -1 or (direction == "bidirectional") != (directions == 2):
+        raise _Unfit(f"'{direction}' does not fit R with {directions} direction(s)", "direction")
+    try:
+        functions = activations(node.op, node.attrs, directions)
+    except ValueError as error:
+        raise _Unfit(str(error), "activations") from error
+    clip = float(node.attrs.get("clip") or 0.0)
+    inputs = [p.number(node.inputs[0]), *numbers]
+    rest = [*node.inputs[4:], *[""] * 4][:4]
+    inputs.append(p.number(rest[0], I32))
+    inputs += [_initial(p, name) for name in rest[1 : 3 if node.op == "LSTM" else 2]]
+    if node.op == "LSTM":
+        inputs.append(_peepholes(p, node, hidden))
+    while inputs[-1] == NONE:
+        inputs.pop()
+    flat = [each for direction_functions in functions for each in direction_functions]
+    ints = [hidden, _DIRECTIONS[direction], int(node.attrs.get("layout", 0))]
+    ints += [int(node.attrs.get("linear_before_reset", 0)) if node.op == "GRU" else 0]
+    ints += [int(node.attrs.get("input_forget", 0)) if node.op == "LSTM" else 0, int(clip > 0)]
+    ints += [UNARY[name] for name, _, _ in flat]
+    return inputs, ints, [max(clip, 0.0), *(v for _, a, b in flat for v in (a, b))]
+
+
+def _initial(p: _Packer, name: str) -> int:
+    """initial_h or initial_c; a constant zero is the same as none."""
+    name = p.resolve(name)
+    if name in p.graph.constants and not np.any(p.graph.constants[name]):
+        return NONE
+    return p.number(name)
+
+
+def _peepholes(p: _Packer, node: ir.Node, hidden: int) -> int:
+    """P [D, 3*H] -> f32 [D*3*Hp]."""
+    array = p.constant(node, 7, "P")
+    if array is None or not array.any():
+        return NONE
+    full = np.zeros((array.shape[0], 3, layout.padded(hidden, layout.BLOCK)))
+    full[:, :, :hidden] = array.reshape(-1, 3, hidden)
+    return p.plain(f"{layer_name(node)}.P", full.reshape(-1))
+
+
+def _softmax(p: _Packer, node: ir.Node) -> Encoded:
+    return _all_inputs(p, node), [int(node.attrs.get("axis", -1))], []
+
+
+def _layer_normalization(p: _Packer, node: ir.Node) -> Encoded:
+    if any(node.outputs[1:]):
+        raise _Unfit("its outputs Mean and InvStdDev are not supported")
+    return _all_inputs(p, node), [int(node.attrs.get("axis", -1))], [float(node.attrs.get("epsilon", 1e-5))]
+
+
+def _reduce(p: _Packer, node: ir.Node) -> Encoded:
+    if any(node.inputs[1:]):
+        raise _Unfit("must be constant", "axes")
+    axes = _ints(node, "axes", [])
+    if not axes and node.attrs.get("noop_with_empty_axes", 0):
+        raise _Unfit("1 without axes is not supported", "noop_with_empty_axes")
+    return [p.number(node.inputs[0])], [int(node.attrs.get("keepdims", 1)), *axes], []
+
+
+def _shaped(attribute: str, default: Sequence[int] | None = None) -> Encoder:
+    """Reshape, Expand, Squeeze, Unsqueeze, Transpose: one list of numbers."""
+
+    def encode(p: _Packer, node: ir.Node) -> Encoded:
+        if any(node.inputs[1:]):
+            raise _Unfit("must be constant", attribute)
+        if node.attrs.get("allowzero", 0) and 0 in _ints(node, attribute):
+            raise _Unfit("1 is not supported", "allowzero")
+        return [p.number(node.inputs[0])], _ints(node, attribute, default), []
+
+    return encode
+
+
+def _slice(p: _Packer, node: ir.Node) -> Encoded:
+    if any(node.inputs[1:]):
+        raise _Unfit("starts, ends, axes and steps must be constant")
+    starts, ends = _ints(node, "starts"), _ints(node, "ends")
+    axes, steps = _ints(node, "axes", range(len(starts))), _ints(node, "steps", [1] * len(starts))
+    if 0 in steps:
+        raise _Unfit("0 is not possible", "steps")
+    return [p.number(node.inputs[0])], [n for group in zip(axes, starts, ends, steps, strict=True) for n in group], []
+
+
+def _concat(p: _Packer, node: ir.Node) -> Encoded:
+    return _all_inputs(p, node), [int(node.attrs["axis"])], []
+
+
+def _gather(p: _Packer, node: ir.Node) -> Encoded:
+    return [p.number(node.inputs[0]), p.number(node.inputs[1], I32)], [int(node.attrs.get("axis", 0))], []
+
+
+def _pad(p: _Packer, node: ir.Node) -> Encoded:
+    if any(node.inputs[1:]):
+        raise _Unfit("pads, value and axes must be constant")
+    if "axes" in node.attrs:
+        raise _Unfit("must have been merged into pads", "axes")
+    mode = str(node.attrs.get("mode", "constant"))
+    if mode not in _PAD_MODES:
+        raise _Unfit(f"'{mode}' is not supported", "mode")
+    value = float(np.asarray(node.attrs.get("value", 0.0) if node.attrs.get("value") is not None else 0.0).reshape(()))
+    return [p.number(node.inputs[0])], [_PAD_MODES[mode], *_ints(node, "pads")], [value]
+
+
+_ENCODERS: dict[str, Encoder] = {
+    **dict.fromkeys(RECURRENT, _recurrent),
+    "Gemm": _gemm,
+    "Conv": _conv,
+    **dict.fromkeys(("MatMul", "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"), _two_inputs),
+    **{name: _unary for name in UNARY if name in OPERATORS},
+    "Softmax": _softmax,
+    "LayerNormalization": _layer_normalization,
+    **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), _reduce),
+    "Reshape": _shaped("shape"),
+    "Expand": _shaped("shape"),
+    "Squeeze": _shaped("axes", ()),
+    "Unsqueeze": _shaped("axes"),
+    "Transpose": _shaped("perm"),
+    "Slice": _slice,
+    "Concat": _concat,
+    "Gather": _gather,
+    "Pad": _pad,
+}
+assert _ENCODERS.keys() == OPERATORS.keys()
+
+_INPUT_TYPES = {np.dtype(np.float32): F32, np.dtype(np.int32): I32}
+
+
+def _declared(
+    p: _Packer, what: str, value: ir.Value, shape: ir.Shape | None, symbols: Sequence[ir.Sym]
+) -> tuple[int, ...]:
+    if shape is None:
+        p.problem(value.name, what, "its shape is not known")
+        return ()
+    if len(shape) > MAX_RANK:
+        p.problem(value.name, what, f"has {len(shape)} dimensions, at most {MAX_RANK} are possible")
+        return ()
+    for dim in shape:
+        if int(dim) < 0 and dim not in symbols:
+            p.problem(value.name, what, f"dimension {dim} of shape {tuple(map(str, shape))} is not possible here")
+    return tuple(int(dim) for dim in shape)
+
+
+def _add_inputs(p: _Packer) -> None:
+    for value in p.graph.inputs:
+        dtype = _INPUT_TYPES.get(np.dtype(value.dtype))
+        if dtype is None:
+            p.problem(value.name, "input", f"has type {np.dtype(value.dtype)}; float32 and int32 are possible")
+        dims = _declared(p, "input", value, value.shape, tuple(ir.Sym))
+        p.numbers[value.name] = p.add(PackedValue(value.name, INPUT, dtype or F32, dims=dims))
+
+
+def _add_outputs(p: _Packer, made: set[str]) -> list[tuple[str, str]]:
+    """Output records in order; returns the copies to append, (source, output), where no node makes an output alone."""
+    copies = []
+    for value in p.graph.outputs:
+        shape = value.shape or (p.graph.values[value.name].shape if value.name in p.graph.values else None)
+        dtype = _INPUT_TYPES.get(np.dtype(value.dtype), F32)
+        dims = _declared(p, "output", value, shape, tuple(ir.Sym))
+        number = p.add(PackedValue(value.name, TEMP, dtype, dims=dims, is_output=True))
+        source = p.resolve(value.name)
+        if source in made and source not in p.numbers:
+            p.numbers[source] = number
+        else:
+            name = f"{value.name}.copy{number}"
+            p.numbers[name] = number
+            copies.append((source, name))
+    return copies
+
+
+def _add_states(p: _Packer) -> None:
+    for state in p.graph.states:
+        value = p.graph.values.get(state.input)
+        shape = value.shape if value is not None else None
+        if shape is None and state.init is not None:
+            shape = state.init.shape
+        dims = _declared(p, "state", ir.Value(state.name, np.dtype(np.float32)), shape, (ir.Sym.BATCH,))
+        init = NONE
+        if state.init is not None and np.any(state.init):
+            if any(dim < 0 for dim in dims):
+                p.problem(state.name, "state", "an initial value other than zero needs a fixed batch")
+            else:
+                init = p.plain(f"{state.name}.init", np.broadcast_to(state.init, dims))
+        p.numbers[state.input] = p.add(PackedValue(state.name, STATE, F32, dims=dims, init=init))
+
+
+def _pair_states(p: _Packer) -> None:
+    """A state becomes a TEMP or an INPUT; what is a constant or another state is copied first."""
+    for state in p.graph.states:
+        number = p.numbers[state.input]
+        try:
+            source = p.number(state.output)
+        except _Unfit as unfit:
+            p.problem(state.name, "state", unfit.reason)
+            continue
+        if p.values[source].kind not in (TEMP, INPUT):
+            source = _copy(p, source, f"{state.name}.next", p.temp(f"{state.name}.next"))
+        p.values[number].pair = source
+
+
+def _copy(p: _Packer, source: int, name: str, target: int) -> int:
+    """Concat of one tensor: a copy in memory of its own."""
+    p.nodes.append(PackedNode(name, "Concat", [source], [target], [0]))
+    return target
+
+
+def _add_nodes(p: _Packer) -> None:
+    for node in p.graph.nodes:
+        if node.outputs[0] in p.alias:
+            continue
+        encode = _ENCODERS.get(node.op) if node.domain in ("", "ai.onnx") else None
+        try:
+            if encode is None:
+                raise _Unfit("this operator is not supported")
+            inputs, ints, floats = encode(p, node)
+            outputs = [p.temp(name) for name in node.outputs]
+            while len(outputs) > 1 and outputs[-1] == NONE:
+                outputs.pop()
+            if len(inputs) + len(outputs) > MAX_REFS:
+                raise _Unfit(f"has {len(inputs) + len(outputs)} inputs and outputs, at most {MAX_REFS} are possible")
+            p.nodes.append(PackedNode(node.name, node.op, inputs, outputs, ints, floats))
+        except _Unfit as unfit:
+            op = f"{node.domain}.{node.op}" if encode is None and node.domain else node.op
+            p.problem(layer_name(node), op, unfit.reason, unfit.attribute)
+            for name in node.outputs:  # so that the nodes behind it are judged on their own
+                p.temp(name)
+
+
+def pack(graph: ir.Graph, plan: Plan) -> PackedModel:
+    """Turn a simplified graph into the records of a file.
+
+    Parameters
+    ----------
+    graph
+        Constant parameters are attributes (axes, starts, shape, ...); weights are constants; every output and state has
+        a shape.
+    plan
+        From `quantize.plan` for the same graph.
+
+    Returns
+    -------
+    PackedModel
+
+    Raises
+    ------
+    UnsupportedError
+        With every reason, node by node, in ``problems``.
+    """
+    p = _Packer(graph, plan)
+    for node in graph.nodes:
+        if node.op in ("Identity", "Dropout") and node.domain in ("", "ai.onnx"):
+            p.alias[node.outputs[0]] = node.inputs[0]
+    _add_inputs(p)
+    copies = _add_outputs(p, {name for node in graph.nodes for name in node.outputs if name})
+    _add_states(p)
+    _add_nodes(p)
+    _pair_states(p)
+    for source, name in copies:
+        try:
+            _copy(p, p.number(source), name, p.numbers[name])
+        except _Unfit as unfit:
+            p.problem(name, "output", unfit.reason)
+    if p.problems:
+        lines = "\n".join(f"  {problem}" for problem in p.problems)
+        raise UnsupportedError(f"{len(p.problems)} problem(s):\n{lines}", p.problems)
+    return PackedModel(p.values, p.nodes, graph.streamable)

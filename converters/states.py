@@ -1,0 +1,241 @@
+"""Making recurrent state first class: what a graph carries from call to call becomes `State` variables.
+
+Explicit pairs (an input that is an initial state, an output that is the final one) leave the inputs and outputs; zero
+initial states made inside a causal graph become state too, so that chunk by chunk equals all at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from .causality import obstacle
+from .ir import Dim, Graph, Node, Problem, State, Sym, Value
+from .reference import evaluate_node
+from .rewrite import Rewriter, copy_graph
+from .support import RECURRENT, VIEWS
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+Pairs: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
+
+_MOVES = VIEWS | {"Transpose", "Slice", "Gather", "Concat", "Expand"}  # operators that only move numbers
+_BATCH = 3  # what the symbol stands for while pairs are traced
+_SLOTS = {5: 1, 6: 2}  # initial_h -> Y_h, initial_c -> Y_c
+
+
+def lift(graph: Graph, pairs: Pairs | None = None) -> Graph:
+    """Turn carried values into states and find out whether the graph can be streamed.
+
+    Parameters
+    ----------
+    graph
+        A simplified graph. It is not changed.
+    pairs
+        Input name -> output name that becomes this input in the next call (or pairs of them), beyond those that are
+        found: by tracing initial states to final states, and by name in graphs without a time dimension.
+
+    Returns
+    -------
+    Graph
+        With ``states``, ``streamable`` and ``not_streamable_because`` (which names the node).
+
+    Raises
+    ------
+    UnsupportedError
+        A pair that does not exist, does not fit, or is not a recurrent state.
+    """
+    result = copy_graph(graph)
+    given = list(pairs.items()) if isinstance(pairs, Mapping) else [(a, b) for a, b in pairs or ()]
+    problems = [p for name, output in given for p in _pair_problems(result, name, output)]
+    for side, what in ((0, "input"), (1, "output")):
+        names = [pair[side] for pair in given]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        problems += [Problem(n, "state", f"the {what} is in two pairs") for n in twice]
+    if problems:
+        listed = "\n".join(f"  {p}" for p in problems)
+        raise UnsupportedError(f"these states can't be carried:\n{listed}", problems)
+    for name, output in given:
+        _make_state(result, name, output)
+    before = copy_graph(result)
+    for name, output in _find_pairs(result).items():
+        _make_state(result, name, output)
+        result.notes.append(f"input '{name}' and output '{output}' are taken as one state variable")
+    reason = obstacle(result)
+    if reason:
+        result = before  # whole sequences only: the caller gives the states that were not asked for
+    if not reason:
+        _lift_zeros(result)
+    if not result.outputs:  # nothing but states: a model has to give something
+        result.outputs = list(graph.outputs)
+    result.streamable, result.not_streamable_because = not reason, reason
+    if result.streamable and result.has_time():
+        for value in result.outputs:
+            if value.shape is not None and Sym.TIME not in value.shape:
+                result.notes.append(f"output '{value.name}' has no time dimension: every step gives its value so far")
+    return result
+
+
+# ---- explicit pairs ----
+
+
+def _pair_problems(graph: Graph, name: str, output: str) -> list[Problem]:
+    given = next((v for v in graph.inputs if v.name == name), None)
+    made = next((v for v in graph.outputs if v.name == output), None)
+    if given is None or made is None:
+        what, known = ("input", graph.inputs) if given is None else ("output", graph.outputs)
+        names = sorted(v.name for v in known)
+        return [Problem(name if given is None else output, "state", f"no such {what}; there are {names}")]
+    if given.shape != made.shape or given.shape is None or given.dtype != made.dtype:
+        return [Problem(name, "state", f"has shape {_show(given)}, but '{output}' has {_show(made)}")]
+    if Sym.TIME in given.shape:
+        return [Problem(name, "state", "has a time dimension")]
+    if graph.has_time() and not _is_carried(graph, name, output):
+        reason = f"is not just the initial state of recurrent nodes whose final state is '{output}'"
+        return [Problem(name, "state", reason)]
+    return []
+
+
+def _show(value: Value) -> str:
+    return "unknown" if value.shape is None else "[" + ", ".join(str(d) for d in value.shape) + "]"
+
+
+def _make_state(graph: Graph, name: str, output: str) -> None:
+    graph.inputs = [v for v in graph.inputs if v.name != name]
+    graph.outputs = [v for v in graph.outputs if v.name != output]
+    graph.states.append(State(name, name, output, None, f"input '{name}' and output '{output}'"))
+
+
+def _find_pairs(graph: Graph) -> dict[str, str]:
+    """Inputs and outputs that are a recurrent state for certain."""
+    found: dict[str, str] = {}
+    for value in graph.inputs:
+        if value.dtype.kind != "f" or value.shape is None or Sym.TIME in value.shape:
+            continue
+        free = [o for o in graph.outputs if o.shape == value.shape and o.name not in found.values()]
+        traced = [o.name for o in free if _is_carried(graph, value.name, o.name)]
+        named = [] if graph.has_time() else [o.name for o in free if _names_match(value.name, o.name)]
+        if traced or named:
+            found[value.name] = (traced or named)[0]
+    return found
+
+
+def _names_match(name: str, output: str) -> bool:
+    """h and hn, h0 and hn, state and stateN, h_in and h_out, cache and new_cache, ..."""
+    a, b = name.lower(), output.lower()
+    if a == b:
+        return False
+    stem_a = a.removesuffix("_in").removesuffix("0").removeprefix("in_").rstrip("_")
+    stem_b = b
+    for ending in ("_out", "_next", "_new", "_n", "n", "_t"):
+        if b.endswith(ending):
+            stem_b = b.removesuffix(ending)
+            break
+    for beginning in ("out_", "next_", "new_"):
+        stem_b = stem_b.removeprefix(beginning)
+    return stem_b != b and stem_a == stem_b.rstrip("_")
+
+
+def _is_carried(graph: Graph, name: str, output: str) -> bool:
+    """If every recurrent node kept its state unchanged, would the output be the input, number for number?
+
+    The input is numbered, its numbers are moved (slices, views, transposes) to initial states and only there, taken
+    over to the final states, and moved on to the output.
+    """
+    value = graph.values.get(name)
+    if value is None or value.shape is None:
+        return False
+    sizes = [_BATCH if d is Sym.BATCH else int(d) for d in value.shape]
+    known: dict[str, Array] = {name: np.arange(math.prod(sizes), dtype=np.float64).reshape(sizes)}
+    reached = False
+    for node in graph.nodes:
+        touched = [n for n in node.inputs if n in known]
+        if not touched:
+            continue
+        if node.op in RECURRENT:
+            if any(n in known and i not in _SLOTS for i, n in enumerate(node.inputs)):
+                return False
+            for i, o in _SLOTS.items():
+                if i < len(node.inputs) and node.inputs[i] in known and o < len(node.outputs) and node.outputs[o]:
+                    known[node.outputs[o]] = known[node.inputs[i]]
+                    reached = True
+            continue
+        if node.op not in _MOVES:
+            if any(not _after_recurrence(graph, n) for n in touched):
+                return False
+            continue
+        inputs = [known.get(n, graph.constants.get(n)) for n in node.inputs]
+        if any(a is None for a in inputs):
+            continue
+        moved = evaluate_node(node, inputs, symbols={int(Sym.TIME): 1, int(Sym.BATCH): _BATCH})
+        known[node.outputs[0]] = moved[0]
+    return reached and output in known and np.array_equal(known[output], known[name])
+
+
+def _after_recurrence(graph: Graph, name: str) -> bool:
+    """Does a value come from a final state (rather than from the state input itself)?"""
+    producers = graph.producers()
+    node = producers.get(name)
+    while node is not None and node.op not in RECURRENT:
+        node = producers.get(node.inputs[0])
+    return node is not None
+
+
+# ---- zero initial states inside the graph ----
+
+
+def _lift_zeros(graph: Graph) -> None:
+    """Give every recurrent node over time that starts from zeros or constants state variables."""
+    for node in [n for n in graph.nodes if n.op in RECURRENT]:
+        x = graph.values[node.inputs[0]].shape
+        batch_first = bool(node.attrs.get("layout", 0))
+        if x is None or x[1 if batch_first else 0] is not Sym.TIME:
+            continue
+        for slot, suffix in ((5, "h"), (6, "c"))[: 2 if node.op == "LSTM" else 1]:
+            given = node.inputs[slot] if slot < len(node.inputs) else ""
+            start = _constant_start(graph, given)
+            if start is None and given:
+                continue  # an explicit state: the causality check has seen to that
+            batch = x[0 if batch_first else 1]
+            hidden = int(node.attrs["hidden_size"])
+            shape: tuple[Dim, ...] = (batch, 1, hidden) if batch_first else (1, batch, hidden)
+            _lift_zero(graph, node, slot, suffix, shape, start)
+    _drop_unread(graph)
+
+
+def _constant_start(graph: Graph, name: str) -> Array | None:
+    """The constant that an initial state is, or is an Expand of."""
+    if name in graph.constants:
+        return graph.constants[name]
+    node = graph.producers().get(name)
+    return graph.constants.get(node.inputs[0]) if node is not None and node.op == "Expand" else None
+
+
+def _lift_zero(graph: Graph, node: Node, slot: int, suffix: str, shape: tuple[Dim, ...], start: Array | None) -> None:
+    rewriter = Rewriter(graph)
+    node.inputs += [""] * (slot + 1 - len(node.inputs))
+    output = _SLOTS[slot]
+    node.outputs += [""] * (output + 1 - len(node.outputs))
+    name = rewriter.value(f"{node.name}.{suffix}", shape)
+    if not node.outputs[output]:
+        node.outputs[output] = rewriter.value(f"{name}.next", shape)
+    node.inputs[slot] = name
+    if start is not None and not start.any():
+        start = None
+    source = f"{'zero' if start is None else 'constant'} initial_{suffix} of {node.op} '{node.name}'"
+    graph.states.append(State(name, name, node.outputs[output], start, source))
+
+
+def _drop_unread(graph: Graph) -> None:
+    """Constants and Expands that were initial states."""
+    read = set(graph.used_names())
+    unread = [n for n in graph.nodes if n.op == "Expand" and not any(o in read for o in n.outputs)]
+    graph.nodes = [n for n in graph.nodes if not any(n is u for u in unread)]
+    read = set(graph.used_names())
+    graph.constants = {n: a for n, a in graph.constants.items() if n in read}
+    for node in unread:
+        graph.values.pop(node.outputs[0], None)
