@@ -1,0 +1,38 @@
+"""The command line: ``rnnrt convert | inspect | verify | run | bench | doctor``.
+
+One file per command; `app` holds the group and what exit codes mean, `output` what goes where. click and rich are
+imported only below this package, so that the library itself needs numpy alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+_NEEDED = ("click", "rich")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (see `rnnrt.cli.app.Exit`).
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; `sys.argv` when None.
+
+    Returns
+    -------
+    int
+        0 ok, 1 verification failed, 2 usage (also: click or rich is not installed), 3 unsupported model, 4 bad file.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        print(
+            f"rnnrt: the command line needs {' and '.join(missing)}, not installed here: pip install 'rnnrt[convert]'",
+            file=sys.stderr,
+        )
+        return 2
+    from rnnrt.cli.app import run_app
+
+    return run_app(None if argv is None else list(argv))

@@ -1,0 +1,106 @@
+"""Exit codes, and the one place where exceptions become them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.markup import escape
+
+import rnnrt
+from rnnrt.cli import output
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_EXTRAS = {
+    "onnx": "convert", "onnxruntime": "convert", "onnxslim": "convert", "onnxscript": "convert", "onnx_ir": "convert",
+    "safetensors": "convert", "torch": "torch", "matplotlib": "plot",
+}  # fmt: skip
+"""Optional package -> the extra that brings it."""
+
+
+class Exit(enum.IntEnum):
+    """What an exit code means."""
+
+    OK = 0
+    VERIFICATION_FAILED = 1
+    USAGE = 2
+    UNSUPPORTED = 3
+    BAD_FILE = 4
+    INTERRUPTED = 130
+
+
+class ErrorMappingGroup(click.Group):
+    """A group whose commands end with an `Exit` code and a message instead of a traceback for expected errors."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; expected exceptions are reported and end with their exit code."""
+        try:
+            return super().invoke(ctx)
+        except (rnnrt.RnnrtError, OSError, ModuleNotFoundError) as error:
+            code = _report(ctx, error)
+            if code is None:
+                raise
+            ctx.exit(code)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``; the command gets ``as_json``, and errors are then reported as JSON on stdout too."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> bool:
+        ctx.find_root().meta["rnnrt.json"] = ctx.info_name if value else None
+        return value
+
+    option = click.option("--json", "as_json", is_flag=True, callback=remember, help="Print one JSON document instead.")
+    return option(command)
+
+
+def _report(ctx: click.Context, error: Exception) -> Exit | None:
+    """Say on stderr (with --json also on stdout) what went wrong; None: not an expected error."""
+    code, lines, details = _explain(error)
+    if code is None:
+        return None
+    console = output.stderr()
+    for line in lines:
+        console.print(f"[red]error[/]: {escape(line)}" if line is lines[0] else escape(line))
+    command = ctx.meta.get("rnnrt.json")
+    if command:
+        kind = type(error).__name__
+        content = {"ok": False, "exit_code": int(code), "error": {"type": kind, "message": lines[0], **details}}
+        output.print_json(command, content)
+    return code
+
+
+def _explain(error: Exception) -> tuple[Exit | None, list[str], dict[str, Any]]:
+    """Exit code, lines for people (the first is the message), details for machines."""
+    if isinstance(error, rnnrt.UnsupportedError):
+        return Exit.UNSUPPORTED, *_explain_unsupported(error)
+    if isinstance(error, rnnrt.VerificationError):
+        return Exit.VERIFICATION_FAILED, [str(error)], {"report": _plain(getattr(error, "report", None))}
+    if isinstance(error, rnnrt.RnnrtError):  # ModelFormatError and whatever else a file can be refused with
+        return Exit.BAD_FILE, [str(error)], {}
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            return None, [], {}
+        return Exit.USAGE, [f"this needs {package}: pip install 'rnnrt[{_EXTRAS[package]}]'"], {"missing": package}
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        where = f"{error.filename}: " if error.filename else ""
+        return Exit.BAD_FILE, [f"{where}{error.strerror or error}"], {"file": error.filename}
+    return None, [], {}
+
+
+def _explain_unsupported(error: Any) -> tuple[list[str], dict[str, Any]]:
+    problems = list(getattr(error, "problems", ()) or ())
+    if not problems:
+        return [str(error)], {"problems": []}
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = [f"this model can't be converted: {count}", *(f"  {problem}" for problem in problems)]
+    names = ("node", "op", "attribute", "reason")
+    return lines, {"problems": [{name: getattr(problem, name, "") for name in names} for problem in problems]}
+
+
+def _plain(report: Any) -> Any:
+    return report.to_dict() if hasattr(report, "to_dict") else report

@@ -1,0 +1,166 @@
+"""``rnnrt inspect``: what is in a .rnnrt file, or what would become of an .onnx file."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+import rnnrt
+from rnnrt.cli import output
+from rnnrt.cli.arguments import usage_errors
+from rnnrt.cli.convert import model_options, prepare
+from rnnrt.cli.exits import json_option
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@model_options
+@json_option
+def inspect(file: Path, as_json: bool, **options: Any) -> None:
+    """Show what is in a model.
+
+    FILE is a .rnnrt model, or an .onnx one: then what the converter makes of it in f32 is shown and nothing is written.
+    --set, --shape, --batch and --state are as in `convert` and for .onnx files only.
+    """
+    content = _inspect_onnx(file, options) if is_onnx(file) else _inspect_file(file)
+    if as_json:
+        output.print_json("inspect", {"ok": True, "file": str(file), **content})
+    else:
+        _print(file, content)
+
+
+def is_onnx(path: Path) -> bool:
+    """By content where it starts like a .rnnrt file, else by suffix: ONNX has no magic number."""
+    with path.open("rb") as file:
+        magic = file.read(8)
+    return magic != b"\x89RNNRT\r\n" and path.suffix.lower() == ".onnx"
+
+
+def _inspect_file(path: Path) -> dict[str, Any]:
+    return _inspect(rnnrt.load(path), path.read_bytes(), "rnnrt")
+
+
+def _inspect_onnx(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    from rnnrt.converters.convert import build
+
+    with usage_errors():
+        graph = prepare(path, options)
+    _, blob = build(path, graph)
+    return {**_inspect(rnnrt.load(blob), blob, "onnx"), "opset": graph.opset, "producer": graph.producer}
+
+
+def _inspect(model: rnnrt.Model, blob: bytes, kind: str) -> dict[str, Any]:
+    """The model has validated every checksum and record; read.parse does so again, written independently."""
+    from rnnrt.converters import read
+
+    parsed = read.parse(blob)
+    arena, state_bytes = _stream_bytes(model)
+    meta = model.meta
+    return {
+        "kind": kind,
+        "format_version": parsed.version,
+        "checksum_ok": True,
+        "inputs": [_info(info) for info in model.inputs],
+        "outputs": [_info(info) for info in model.outputs],
+        "states": [_info(info) for info in model.states],
+        "operators": dict(Counter(node.op for node in parsed.nodes)),
+        "layers": _layers(parsed),
+        "bytes": {
+            "file": parsed.size,
+            "weights": parsed.section_sizes["data"],
+            "state": state_bytes,
+            "arena": arena,
+        },
+        "streamable": model.streamable,
+        "not_streamable_because": meta.get("not_streamable_because") or None,
+        "isa": model.isa,
+        "notes": list(meta.get("notes") or []),
+        "source": meta.get("source"),
+    }
+
+
+def _layers(parsed: Any) -> list[dict[str, Any]]:
+    """Every node with packed weights; precisions and bytes are the file's own, not what its metadata claims."""
+    found = []
+    told = {layer.get("node"): layer for layer in parsed.meta.get("layers") or [] if isinstance(layer, dict)}
+    for node in parsed.nodes:
+        constants = [parsed.values[i] for i in node.inputs if i is not None and parsed.values[i].kind == "const"]
+        packed = [value for value in constants if value.layout != "plain"]
+        if packed:
+            about = told.get(node.name, {})
+            found.append(
+                {
+                    "node": node.name,
+                    "op": node.op,
+                    "precision": "s8" if all(value.dtype == "s8" for value in packed) else "f32",
+                    "reason": about.get("reason"),
+                    "weights": [[int(d) for d in value.dims] for value in packed],
+                    "bytes": sum(value.size for value in packed),
+                    "weight_sqnr_db": about.get("weight_sqnr_db"),
+                }
+            )
+    return found
+
+
+def _info(info: rnnrt.TensorInfo) -> dict[str, Any]:
+    return {"name": info.name, "shape": list(info.shape), "dtype": str(info.dtype)}
+
+
+def _stream_bytes(model: rnnrt.Model) -> tuple[int | None, int]:
+    """Working memory of a batch-1 stream (None where there is none), and the bytes of its state variables."""
+    state = sum(4 * math.prod(1 if isinstance(d, str) else d for d in info.shape) for info in model.states)
+    if not model.streamable:
+        return None, state
+    with model.stream() as stream:
+        return stream.arena, state
+
+
+def _print(path: Path, content: dict[str, Any]) -> None:
+    console, sizes = output.stdout(), content["bytes"]
+    if content["kind"] == "rnnrt":
+        form = f"format version {content['format_version']}, checksums ok, {output.size(sizes['file'])}"
+    else:
+        origin = f"ONNX opset {content['opset']} by {content['producer'] or 'unknown'}"
+        form = f"{origin}, {output.size(sizes['file'])} as .rnnrt"
+    console.print(f"[bold]{escape(str(path))}[/]  {escape(form)}")
+    rows = [
+        (what[:-1], value["name"], output.shape(value["shape"]), value["dtype"])
+        for what in ("inputs", "outputs", "states")
+        for value in content[what]
+    ]
+    console.print(output.table("", ("", "name", "shape", "type"), rows))
+    _print_layers(console, content["layers"])
+    operators = ", ".join(f"{count} {name}" for name, count in sorted(content["operators"].items()))
+    console.print(f"operators   {escape(operators)}", soft_wrap=True)
+    named = [f"{output.size(sizes[key])} {key}" for key in ("weights", "state", "arena") if sizes.get(key) is not None]
+    console.print(f"bytes       {', '.join(named)} (state and arena: of one stream)")
+    if content["streamable"]:
+        console.print("streamable  yes")
+    else:
+        reason = content["not_streamable_because"] or "it looks into the future"
+        console.print(f"streamable  no: {escape(reason)}", soft_wrap=True)
+    for note in content["notes"]:
+        console.print(f"note        {escape(str(note))}", soft_wrap=True)
+
+
+def _print_layers(console: Any, layers: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            layer["node"],
+            layer["op"],
+            layer["precision"],
+            " ".join(f"{rows}x{cols}" for rows, cols in layer["weights"]),
+            output.size(layer["bytes"]),
+            layer["weight_sqnr_db"],
+        )
+        for layer in layers
+    ]
+    if rows:
+        columns = ("layer", "operator", "precision", "weights", "bytes", "SQNR dB")
+        console.print(output.table("", columns, rows, right=("bytes", "SQNR dB")))

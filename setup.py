@@ -1,0 +1,51 @@
+"""Builds the one extension module: rnnrt/_rnnrt.pyx and every C file of src_c."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+
+ROOT = Path(__file__).parent
+SOURCES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src_c").glob("*/*.c"))
+HEADERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src_c").glob("*/*.h"))
+
+
+def version() -> str:
+    """RNNRT_VERSION of rnnrt.h, the only place where it stands."""
+    header = (ROOT / "src_c/include/rnnrt.h").read_text(encoding="utf-8")
+    found = re.search(r'^#define RNNRT_VERSION "([^"]+)"$', header, re.MULTILINE)
+    if found is None:
+        raise SystemExit("src_c/include/rnnrt.h has no RNNRT_VERSION")
+    return found[1]
+
+
+# No flag is needed for speed or for the same bits: instruction sets are chosen per function, in the source.
+flags = ["/O2", "/std:c11"] if sys.platform == "win32" else ["-O2", "-std=c11"]
+
+extension = Extension(
+    "rnnrt._rnnrt",
+    ["rnnrt/_rnnrt.pyx", *SOURCES],
+    depends=HEADERS,
+    include_dirs=["src_c/include", numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_23_API_VERSION")],
+    extra_compile_args=flags,
+)
+
+setup(
+    version=version(),
+    packages=[
+        *find_packages(include=["rnnrt", "rnnrt.*"]),
+        "rnnrt.converters",
+        *(f"rnnrt.converters.{name}" for name in find_packages("converters")),
+    ],
+    package_dir={"rnnrt": "rnnrt", "rnnrt.converters": "converters"},
+    package_data={"rnnrt": ["py.typed", "*.pyi"]},
+    include_package_data=False,
+    ext_modules=cythonize([extension], build_dir="build/cython", compiler_directives={"language_level": 3}),
+    zip_safe=False,
+)
