@@ -1,0 +1,34 @@
+"""Cleans live sound between two programs: raw 16-bit mono samples at 16 kHz from standard input to standard output.
+
+    arecord -q -f S16_LE -r 16000 -c 1 -t raw | python examples/stream_microphone.py nsnet2.rnnrt |
+        aplay -q -f S16_LE -r 16000 -c 1 -t raw
+
+Any source and sink of raw samples will do (ffmpeg, sox, a socket). The sound comes out 10 ms after it went in.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+import rnnrt
+from denoise import HOP, Denoiser
+
+
+def main() -> int:
+    """Command line: runs until standard input ends."""
+    if len(sys.argv) != 2:
+        print("usage: stream_microphone.py MODEL.rnnrt < raw > raw", file=sys.stderr)
+        return 2
+    denoiser = Denoiser(rnnrt.load(sys.argv[1]))
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    while len(raw := source.read(2 * HOP)) == 2 * HOP:
+        clean = denoiser.push(np.frombuffer(raw, "<i2") / 32768)
+        sink.write(np.clip(np.rint(clean * 32768), -32768, 32767).astype("<i2").tobytes())
+        sink.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

