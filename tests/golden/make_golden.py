@@ -1,0 +1,128 @@
+"""Makes the golden models: tiny, seeded, one for each path through the kernels, and the hashes they must give everywhere.
+
+    python tests/golden/make_golden.py          # only after a deliberate change of the bits or of the format
+
+The files are committed: a later version must read them and give the same hashes on every instruction set.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rnnrt.converters import ir, pack, quantize, write
+
+HERE = Path(__file__).parent
+T, B = ir.Sym.TIME, ir.Sym.BATCH
+Made = tuple[ir.Graph, str]
+
+
+def _weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.uniform(-0.6, 0.6, shape).astype(np.float32)
+
+
+def _recurrent(
+    op: str, inputs: int, hidden: int, *, seed: int, gates: int, directions: int = 1, stream: bool = True, **attrs: object
+) -> ir.Graph:
+    """X [T, B, inputs] -> Y [T, directions, B, hidden], with lifted states where it streams."""
+    rng = np.random.default_rng(seed)
+    graph = ir.Graph(name=op, inputs=[ir.Value("x", np.dtype("float32"), (T, B, inputs))])
+    graph.constants = {
+        "W": _weights(rng, directions, gates * hidden, inputs),
+        "R": _weights(rng, directions, gates * hidden, hidden),
+        "B": _weights(rng, directions, 2 * gates * hidden),
+    }
+    states = ["h", "c"] if op == "LSTM" else ["h"]
+    node_inputs = ["x", "W", "R", "B"]
+    outputs = ["y"]
+    if stream:
+        node_inputs += ["", *states]
+        outputs += [s + "_next" for s in states]
+        graph.states = [ir.State(s, s, s + "_next") for s in states]
+        for s in states:
+            for name in (s, s + "_next"):
+                graph.values[name] = ir.Value(name, np.dtype("float32"), (directions, B, hidden))
+    else:
+        graph.streamable, graph.not_streamable_because = False, f"{op} 'cell': direction is not forward"
+    graph.nodes = [ir.Node(op, "cell", node_inputs, outputs, {"hidden_size": hidden, **attrs})]
+    graph.outputs = [ir.Value("y", np.dtype("float32"), (T, directions, B, hidden))]
+    graph.values["y"] = graph.outputs[0]
+    return graph
+
+
+def _layers(seed: int) -> ir.Graph:
+    """X [T, 1, 40] through Conv, Gemm, LayerNormalization, elementwise maths, Softmax: everything that is not recurrent."""
+    rng = np.random.default_rng(seed)
+    f32 = np.dtype("float32")
+    graph = ir.Graph(name="layers", inputs=[ir.Value("x", f32, (T, 1, 40))])
+    graph.constants = {
+        "conv.w": _weights(rng, 19, 1, 5),
+        "conv.b": _weights(rng, 19),
+        "fc.w": _weights(rng, 33, 19 * 20),
+        "fc.b": _weights(rng, 33),
+        "ln.scale": _weights(rng, 33),
+        "ln.bias": _weights(rng, 33),
+    }
+    node = ir.Node
+    graph.nodes = [
+        node("Conv", "conv", ["x", "conv.w", "conv.b"], ["a"], {"strides": [2], "pads": [2, 2], "activation": "Relu"}),
+        node("Reshape", "flat", ["a"], ["b"], {"shape": [ir.Sym.TIME, 19 * 20]}),
+        node("Gemm", "fc", ["b", "fc.w", "fc.b"], ["c"], {"transB": 1, "activation": "Tanh"}),
+        node("LayerNormalization", "ln", ["c", "ln.scale", "ln.bias"], ["d"], {"axis": -1, "epsilon": 1e-5}),
+        node("Exp", "exp", ["d"], ["e"]),
+        node("Sqrt", "sqrt", ["e"], ["f"]),
+        node("Log", "log", ["f"], ["g"]),
+        node("Add", "add", ["g", "c"], ["h"]),
+        node("Sigmoid", "sigmoid", ["h"], ["i"]),
+        node("Softmax", "softmax", ["i"], ["y"], {"axis": -1}),
+    ]
+    shapes: dict[str, ir.Shape] = {"a": (T, 19, 20), "b": (T, 380)}
+    shapes.update({name: (T, 33) for name in "cdefghiy"})
+    graph.values = {name: ir.Value(name, f32, shape) for name, shape in shapes.items()}
+    graph.outputs = [graph.values["y"]]
+    return graph
+
+
+def models() -> dict[str, Made]:
+    """Name -> (graph, quantize mode)."""
+    return {
+        "gru_f32": (_recurrent("GRU", 7, 17, seed=1, gates=3, linear_before_reset=1), "float"),
+        "gru_s8": (_recurrent("GRU", 33, 65, seed=2, gates=3, linear_before_reset=1), "int8"),
+        "gru_lbr0_s8": (_recurrent("GRU", 5, 16, seed=3, gates=3, linear_before_reset=0), "int8"),
+        "lstm_f32": (_recurrent("LSTM", 3, 33, seed=4, gates=4), "float"),
+        "lstm_s8": (_recurrent("LSTM", 16, 32, seed=5, gates=4), "int8"),
+        "rnn_bidirectional_s8": (
+            _recurrent("RNN", 9, 20, seed=6, gates=1, directions=2, stream=False, direction="bidirectional"),
+            "int8",
+        ),
+        "layers_f32": (_layers(7), "float"),
+        "layers_s8": (_layers(8), "int8"),
+    }
+
+
+def to_bytes(graph: ir.Graph, mode: str) -> bytes:
+    """The model file."""
+    return write.to_bytes(pack.pack(graph, quantize.plan(graph, mode)))
+
+
+def main() -> None:
+    """Writes the models and, with the program given (tests/c/golden.c built for this machine), their hashes."""
+    program = sys.argv[1]
+    hashes: dict[str, list[str]] = {}
+    for name, (graph, mode) in models().items():
+        path = HERE / f"{name}.rnnrt"
+        path.write_bytes(to_bytes(graph, mode))
+        lines = subprocess.run([program, str(path)], check=True, capture_output=True, text=True).stdout.splitlines()
+        found = {tuple(line.split()[1:]) for line in lines}
+        if len(found) != 1:
+            raise SystemExit(f"{name}: instruction sets differ: {lines}")
+        hashes[name] = list(found.pop())
+    (HERE / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The kernel checker of tests/c, built and run for every instruction set that this machine has or can emulate.
+
+Bit-equality of the tables, accuracy and memory extents are checked by the C program; here it is built by different
+compilers with different options, its output hash is compared between them and between CPUs, and the machine code is
+searched for fused multiply-adds, which would change bits.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+KERNELS = [ROOT / "src_c/kernels" / name for name in ("cpu.c", "dispatch.c")]
+KERNELS += sorted((ROOT / "src_c/kernels").glob("kernels_*.c"))
+CHECKER = sorted((ROOT / "tests/c").glob("check*.c"))
+CROSS = "aarch64-linux-gnu-gcc"
+FUSED = re.compile(r"\s(vfn?m(add|sub)\w*|fn?m(add|sub)|fml[as])\s")
+X86 = platform.machine() in ("x86_64", "AMD64")
+
+needs_x86 = pytest.mark.skipif(not X86, reason="tests options and instruction sets of x86-64")
+
+
+def tool(*names: str) -> str:
+    """Return the first of these programs that is installed; a missing one fails in CI and skips elsewhere."""
+    for name in names:
+        if shutil.which(name):
+            return name
+    if os.environ.get("CI"):
+        pytest.fail(f"none of {names} is installed")
+    pytest.skip(f"none of {names} is installed")
+
+
+def run(*command: str | Path) -> str:
+    """Run a command that must succeed and return its output."""
+    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, f"{command[0]} returned {done.returncode}:\n{done.stdout[-4000:]}"
+    return done.stdout
+
+
+def build(directory: Path, *compiler: str) -> Path:
+    """Build the checker with a compiler and its options into a directory."""
+    program = directory / "check_kernels"
+    run(*compiler, *CHECKER, *KERNELS, "-lm", "-o", program)
+    return program
+
+
+def digest(output: str) -> str:
+    """Return the hash that the checker printed, after making sure that it compared something."""
+    counts = re.search(r"^(\d+) comparisons, (\d+) references, 0 failures$", output, re.MULTILINE)
+    found = re.search(r"^hash ([0-9a-f]{16})$", output, re.MULTILINE)
+    assert counts and found, output
+    assert int(counts[2]) > 1_000_000, output
+    return found[1]
+
+
+def comparisons(output: str) -> int:
+    """Return the number of outputs that the checker compared between tables."""
+    found = re.search(r"^(\d+) comparisons", output, re.MULTILINE)
+    assert found, output
+    return int(found[1])
+
+
+def tables(output: str) -> list[str]:
+    """Return the instruction sets that the checker saw, best first."""
+    return re.findall(r"^table (\w+)$", output, re.MULTILINE)
+
+
+def expected_isas() -> list[str]:
+    """Return what /proc/cpuinfo says this machine must offer, best first."""
+    text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
+    assert lines, "no CPU flags in /proc/cpuinfo"
+    flags = set(lines[0].split())
+    needs = {
+        "avx512vnni": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
+        "avx2": {"avx2"},
+        "neondot": {"asimddp"},
+        "neon": {"asimd"},
+    }
+    return [isa for isa, need in needs.items() if need <= flags] + ["scalar"]
+
+
+@pytest.fixture(scope="module")
+def native_hash(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the hash of an ordinary gcc build on this machine."""
+    return digest(run(build(tmp_path_factory.mktemp("native"), tool("gcc"), "-std=c11", "-O2")))
+
+
+WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror")
+BUILDS = {
+    "gcc-O2": (("gcc",), ("-std=c11", "-O2", *WARNINGS)),
+    "gcc-O0": (("gcc",), ("-std=c11", "-O0")),
+    "gcc-native-O3": (("gcc",), ("-std=gnu11", "-O3", "-march=native")),
+    "gcc-size-lto": (("gcc",), ("-std=gnu17", "-Os", "-flto=1")),
+    "clang-O2": (("clang", "clang-14"), ("-std=c11", "-O2", *WARNINGS)),
+    "clang-O0": (("clang", "clang-14"), ("-O0",)),
+    "clang-native-fast": (("clang", "clang-14"), ("-O3", "-march=native", "-ffp-contract=fast")),
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_tables_agree(name: str, tmp_path: Path, native_hash: str) -> None:
+    compilers, options = BUILDS[name]
+    output = run(build(tmp_path, tool(*compilers), *options), *expected_isas())
+    assert tables(output) == expected_isas()
+    assert len(tables(output)) == 1 or comparisons(output) > 10_000
+    assert digest(output) == native_hash
+
+
+def test_sanitizers(tmp_path: Path, native_hash: str) -> None:
+    options = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    assert digest(run(build(tmp_path, tool("gcc"), *options))) == native_hash
+
+
+def test_unknown_isa_fails(tmp_path: Path) -> None:
+    program = build(tmp_path, tool("gcc"), "-O2")
+    done = subprocess.run([program, "quantum"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "quantum: NOT AVAILABLE" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def aarch64(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the checker built for AArch64, linked statically."""
+    return build(tmp_path_factory.mktemp("aarch64"), tool(CROSS), "-std=gnu11", "-O2", "-static", *WARNINGS)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "isas"), [("cortex-a53", ["neon", "scalar"]), ("cortex-a76", ["neondot", "neon", "scalar"])]
+)
+def test_aarch64_agrees(cpu: str, isas: list[str], aarch64: Path, native_hash: str) -> None:
+    output = run(tool("qemu-aarch64", "qemu-aarch64-static"), "-cpu", cpu, aarch64, *isas)
+    assert tables(output) == isas
+    assert comparisons(output) > 10_000
+    assert digest(output) == native_hash
+
+
+@pytest.mark.parametrize(
+    ("compilers", "options"),
+    [
+        pytest.param(("gcc",), ("-O2", "-march=native"), id="gcc-O2-native"),
+        pytest.param(("gcc",), ("-O3", "-mfma"), id="gcc-O3-fma", marks=needs_x86),
+        pytest.param(("gcc",), ("-O3", "-std=gnu11", "-march=native"), id="gcc-O3-native"),
+        pytest.param(("clang", "clang-14"), ("-O2", "-march=native"), id="clang-O2-native"),
+        pytest.param(("clang", "clang-14"), ("-O3", "-march=native", "-ffp-contract=fast"), id="clang-O3-fast"),
+        pytest.param((CROSS,), ("-O3",), id="aarch64-O3"),
+        pytest.param((CROSS,), ("-O3", "-mcpu=neoverse-n1", "-ffp-contract=fast"), id="aarch64-O3-n1"),
+    ],
+)
+def test_nothing_is_fused(compilers: tuple[str, ...], options: tuple[str, ...], tmp_path: Path) -> None:
+    compiler = tool(*compilers)
+    objdump = tool("aarch64-linux-gnu-objdump" if compiler == CROSS else "objdump")
+    products = 0
+    for source in KERNELS:
+        target = tmp_path / f"{source.stem}.o"
+        run(compiler, *options, "-c", source, "-o", target)
+        code = run(objdump, "-d", "--no-show-raw-insn", target)
+        fused = [line for line in code.splitlines() if FUSED.search(line)]
+        assert not fused, f"{source.name}: {fused[:5]}"
+        products += len(re.findall(r"\s(?:v?mul[ps]s|fmul)\s", code))
+    assert products > 100  # else objdump did not see the code
+
+
+def test_a_fused_instruction_would_be_found(tmp_path: Path) -> None:
+    source, target = tmp_path / "fused.c", tmp_path / "fused.o"
+    source.write_text("float f(float a, float b, float c) { return a * b + c; }\n", encoding="ascii")
+    run(tool("gcc"), "-O2", *(("-mfma",) if X86 else ()), "-c", source, "-o", target)
+    assert FUSED.search(run(tool("objdump"), "-d", "--no-show-raw-insn", target))
+
+
+@pytest.mark.parametrize("option", ["-ffast-math", "-ffinite-math-only"])
+def test_inexact_options_are_refused(option: str, tmp_path: Path) -> None:
+    command = [tool("gcc"), option, "-c", str(KERNELS[-1]), "-o", str(tmp_path / "x.o")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "compile it without -ffast-math" in done.stderr
