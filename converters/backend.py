@@ -35,7 +35,7 @@ DATA_INPUTS: dict[str, frozenset[int]] = {
 }
 
 
-class RnnrtRep(BackendRep):  # type: ignore[misc]
+class RnnrtRep(BackendRep):
     """A prepared model. `run` converts it as soon as it knows the arrays that have to be constants."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -75,7 +75,7 @@ class RnnrtRep(BackendRep):  # type: ignore[misc]
         result = self._model(feeds) if feeds else self._model({})
         by_name = result if isinstance(result, dict) else {self._model.outputs[0].name: result}
         outputs = [v.name for v in self._graph.outputs]
-        return namedtupledict("Outputs", outputs)(*(by_name[n] for n in outputs))  # type: ignore[no-any-return]
+        return namedtupledict("Outputs", outputs)(*(by_name[n] for n in outputs))
 
     def _convert(self, arrays: dict[str, Array]) -> Any:
         """With these arrays as constants and every size fixed."""
@@ -101,7 +101,7 @@ def _parameters(graph: Graph) -> list[str]:
     return [v.name for v in graph.inputs if v.name in found]
 
 
-class RnnrtBackend(Backend):  # type: ignore[misc]
+class RnnrtBackend(Backend):
     """The backend; the functions below are its methods."""
 
     @classmethod
@@ -164,7 +164,7 @@ class RnnrtBackend(Backend):  # type: ignore[misc]
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """CPU."""
-        return bool(device.split(":")[0] == "CPU")
+        return bool(device.split(":", maxsplit=1)[0] == "CPU")
 
 
 is_compatible = RnnrtBackend.is_compatible

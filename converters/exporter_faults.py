@@ -1,4 +1,4 @@
-"""Known faults of exporters: what a file says is then not what its model computes. Warned of aloud, corrected on demand."""
+"""Known faults of exporters, where a file does not say what its model computes: warned of, corrected on demand."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from .ir import Graph, Node, Problem
 from .rewrite import copy_graph
 
 GRU_RESET = (
-    "WARNING: GRU '{name}' has linear_before_reset = 0 and comes from {producer}, whose GRU has only the form 1: this is "
-    "very probably a fault of the exporter (pytorch#189225) and its results are wrong, in onnxruntime, too. "
+    "WARNING: GRU '{name}' has linear_before_reset = 0 and comes from {producer}, whose GRU has only the form 1: this "
+    "is very probably a fault of the exporter (pytorch#189225) and its results are wrong, in onnxruntime, too. "
     "--linear-before-reset 1 corrects it (0: it is right as it is); converting the module itself settles it"
 )
 

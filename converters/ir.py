@@ -46,7 +46,7 @@ class Node:
     name: str
     inputs: list[str]
     outputs: list[str]
-    attrs: dict[str, Any] = field(default_factory=dict)  # int, float, str, list, ndarray; If: Graph under then_branch, else_branch
+    attrs: dict[str, Any] = field(default_factory=dict)  # int, float, str, list, ndarray; If: Graph
     domain: str = ""
 
 

@@ -67,8 +67,8 @@ class Rows:
 class KnownRows:
     """The integer weights of the original, found again by the values of their rows.
 
-    Whatever moved the float rows meanwhile (transposed, sliced, concatenated, gates reordered, padded): a row that is still
-    the same float32 numbers is the same integers.
+    Whatever moved the float rows meanwhile (transposed, sliced, concatenated, gates reordered, padded): a row that is
+    still the same float32 numbers is the same integers.
     """
 
     def __init__(self, matrices: Iterable[ir.QuantizedMatrix] = ()) -> None:

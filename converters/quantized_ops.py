@@ -26,8 +26,8 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 MICROSOFT = "com.microsoft"
 _INTEGERS = (np.dtype(np.int8), np.dtype(np.uint8))
 ROUNDS = (
-    "the original quantizes activations, one scale for all time steps of a call or a fixed one; here every time step has "
-    "its own: the results are near each other, not equal"
+    "the original quantizes activations, one scale for all time steps of a call or a fixed one; here every time step "
+    "has its own: the results are near each other, not equal"
 )
 # operators that move numbers and compute nothing; input 0 is the data
 _MOVES = {"Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather", "Expand"}
@@ -208,8 +208,8 @@ def _reads(graph: Graph, name: str) -> bool:
 def _matrices(steps: Array, scale: Array) -> list[QuantizedMatrix]:
     """Every way in which a layer may use a tensor as rows that share a scale.
 
-    Gemm [N, K] and recurrent [D, G*H, I]: along the last axis; MatMul [K, N]: along the first; Conv [M, C, k]: all but the
-    first axis; recurrent weights that will be transposed, [D, I, G*H]: along the middle.
+    Gemm [N, K] and recurrent [D, G*H, I]: along the last axis; MatMul [K, N]: along the first; Conv [M, C, k]: all but
+    the first axis; recurrent weights that will be transposed, [D, I, G*H]: along the middle.
     """
     ways = [(steps, scale), (np.moveaxis(steps, -1, 0), np.moveaxis(scale, -1, 0))]
     if steps.ndim == 3:
@@ -260,7 +260,7 @@ def _weights(work: _Work, node: Node) -> None:
 
 
 def _lstm(work: _Work, node: Node) -> None:
-    """DynamicQuantizeLSTM: W [D, I, 4H] and R [D, H, 4H] are transposed against LSTM's; scale and zero [D] or [D, 4H]."""
+    """DynamicQuantizeLSTM: W [D, I, 4H] and R [D, H, 4H] are LSTM's transposed; scale and zero [D] or [D, 4H]."""
     if node.op != "DynamicQuantizeLSTM" or node.domain != MICROSOFT:
         return
     floats = []
@@ -396,14 +396,15 @@ def _filters(work: _Work, q: Array | None, zero: Array | None, scale: Array) -> 
         return None
     if scale.size > 1 and (scale.ndim < q.ndim - 1 or scale.shape[-(q.ndim - 1)] != scale.size):
         return None
-    zeros, scales = _along(None if zero is None else zero.reshape(-1), q.shape, 0), _along(scale.reshape(-1), q.shape, 0)
+    zeros = _along(None if zero is None else zero.reshape(-1), q.shape, 0)
+    scales = _along(scale.reshape(-1), q.shape, 0)
     if zeros is None or scales is None:
         return None
     return work.dequantized(q.astype(np.float64) - zeros, scales)
 
 
 def _scale_chain(work: _Work, name: str, scale: str) -> tuple[Node, Array] | None:
-    """Cast to float, then Mul with the activation's scale and with constants, in any order: the last Mul, the constants.
+    """Cast to float, then Mul with the activation's scale and with constants, in any order: the last Mul and these.
 
     The product of the constants is one float32 number, or one per output: as exact as the chain itself.
     """
@@ -454,7 +455,7 @@ def _scale_and_constant(work: _Work, name: str, scale: str) -> tuple[int, Array 
 
 
 def _static(work: _Work, node: Node) -> None:
-    """QuantizeLinear whose readers are DequantizeLinear with the same parameters: what is left is the integers' range."""
+    """QuantizeLinear whose readers are DequantizeLinear with the same parameters: the integers' range is left."""
     scale = work.constant(node, 1)
     if node.op != "QuantizeLinear" or scale is None or scale.size != 1:
         return

@@ -308,8 +308,9 @@ def _judge_rounded(report: Report, name: str, own: float) -> None:
     if report.precision == "f32" and not own <= report.tolerance:
         report.failed.append(f"output '{name}': scaled error {own:.3g} against float64, {report.tolerance:g} allowed")
     for c in report.comparisons:
-        needed = report.precision == "s8" or c.against != "float64"
-        if c.output == name and needed and c.max_scaled_error > report.tolerance and not c.sqnr_db >= report.threshold_db:
+        if c.output != name or (report.precision == "f32" and c.against == "float64"):
+            continue
+        if c.max_scaled_error > report.tolerance and not c.sqnr_db >= report.threshold_db:
             report.failed.append(
                 f"output '{name}': SQNR {c.sqnr_db:.1f} dB against {c.against}, {report.threshold_db:g} dB needed"
             )

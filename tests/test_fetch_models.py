@@ -34,6 +34,7 @@ def test_models_that_are_there_are_not_downloaded_again(models_dir: Path, monkey
         "nsnet2-20ms-baseline.onnx",
         "silero_vad_16k_sequence.onnx",
         "silero_vad_16k_op15.onnx",
+        "dksplit-int8.onnx",
     }
     assert all(p.is_file() for p in found)
 

@@ -8,13 +8,14 @@ import unittest
 import warnings
 from typing import Any
 
-import list_operators
 import numpy as np
 import onnx
 import pytest
 from onnx.backend.test.runner import Runner
 from rnnrt.converters import backend
 from rnnrt.converters.backend import RnnrtBackend
+
+import list_operators
 from rnnrt.errors import UnsupportedError
 
 RECURRENT_TESTS = 18

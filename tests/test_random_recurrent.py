@@ -17,11 +17,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import rnnrt
 from onnx import TensorProto, helper, numpy_helper
 from rnnrt.converters import convert
 from rnnrt.converters.quantize import sqnr_db
 from rnnrt.converters.reference_recurrent import ACTIVATIONS, GATES, recurrent
+
+import rnnrt
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -35,7 +36,7 @@ SIZES = (1, 2, 3, 4, 5, 7, 8, 13, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65)
 
 @dataclass
 class Case:
-    """One model. ``arrays`` are all inputs of the operator in ONNX's order; those named in ``feeds`` are graph inputs."""
+    """One model. ``arrays``: the operator's inputs in ONNX's order; those named in ``feeds`` are graph inputs."""
 
     op: str
     attrs: dict[str, Any]
@@ -104,7 +105,8 @@ def random_case(rng: np.random.Generator) -> Case:
     time = int(rng.choice([0, 1, 2, 3, 5, 9, 12], p=[0.04, 0.16, 0.2, 0.2, 0.2, 0.1, 0.1]))
     batch = int(rng.choice([0, 1, 2, 3, 33], p=[0.02, 0.4, 0.3, 0.26, 0.02]))
     layout = attrs.get("layout", 0)
-    limit = 0.5 / np.sqrt(hidden)  # larger ones make some of the unbounded activations chaotic: then nothing is comparable
+    # larger weights make some of the unbounded activations chaotic: then nothing is comparable
+    limit = 0.5 / np.sqrt(hidden)
 
     def weights(*shape: int) -> Array:
         return rng.uniform(-limit, limit, shape).astype(np.float32)

@@ -13,9 +13,10 @@
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512vnni")))
 #define KERNEL(name) name##_avx512vnni
 
-/* f32: 4 blocks * (even, odd) = 8 sums in flight for one row of x, 2 blocks * 4 rows * (even, odd) = 16 for many. */
+/* f32: 4 blocks * (even, odd) = 8 sums in flight for one row of x; 3 blocks * 4 rows * (even, odd) = 24 registers for many,
+ * with 3 for weights (2 blocks: 8 % slower). */
 #define F32_BLOCKS 4
-#define F32_BLOCKS_MANY 2
+#define F32_BLOCKS_MANY 3
 #define F32_ROWS 4
 #define S8_BLOCKS 4
 #define S8_BLOCKS_MANY 4
