@@ -5,6 +5,7 @@
 #
 #   make check   ruff, mypy, stubtest, clang-format        make format  let ruff and clang-format rewrite
 #   make bench   time one GRU and one LSTM step            make build   only the package, into .venv
+#   make bench-readme   measure the table of README.md again
 #   make clean   remove everything that make has made
 #
 # What is made lies in .venv, build and models, all ignored by git. Stamp files keep a second call short.
@@ -19,7 +20,7 @@ C_CODE := $(wildcard src_c/*/*.[ch] tests/c/*.[ch] examples/c/*.[ch])
 SOURCES := pyproject.toml setup.py $(wildcard rnnrt/*.pyx rnnrt/*.pxd src_c/*/*.[ch])
 PYTHON_CODE := setup.py rnnrt converters scripts examples tests $(wildcard benchmarks)
 
-.PHONY: help build demo test check check-style check-types check-c format bench clean
+.PHONY: bench-readme help build demo test check check-style check-types check-c format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,7 +44,7 @@ check-style: $(STAMPS)/check
 
 check-types: $(STAMPS)/plot $(STAMPS)/check build/types/rnnrt
 	MYPYPATH=build/types $(BIN)/mypy -p rnnrt
-	MYPYPATH=build/types:examples:scripts $(BIN)/mypy scripts/*.py examples/*.py
+	MYPYPATH=build/types:examples:scripts:benchmarks $(BIN)/mypy scripts/*.py examples/*.py benchmarks/*.py
 	MYPYPATH=build/types $(BIN)/stubtest rnnrt._rnnrt
 
 check-c: $(STAMPS)/check
@@ -56,6 +57,9 @@ format: $(STAMPS)/check
 
 bench: $(STAMPS)/rnnrt $(STAMPS)/plot
 	$(BIN)/rnnrt bench --compare gru lstm
+
+bench-readme: $(STAMPS)/rnnrt
+	$(BIN)/python benchmarks/measure.py --readme README.md
 
 clean:
 	rm -rf .venv build dist models *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,6 +29,8 @@ FUSED_ACTIVATIONS: dict[str, dict[str, float]] = {
 }
 BINARY = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"}
 UNARY = {*FUSED_ACTIVATIONS, "Exp", "Log", "Sqrt", "Abs", "Neg"}
+# Known to the reference, not to the runtime, and never part of shape arithmetic that folding could remove.
+FLOAT_ONLY = {"Affine", "Erf", "Gelu", "ScaledTanh"}
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze"}
 REDUCE = {"ReduceMean", "ReduceMax", "ReduceSum"}
 RECURRENT = {"RNN", "GRU", "LSTM"}
@@ -54,7 +56,7 @@ def _operator(graph: Graph, node: Node) -> list[tuple[str, str]]:
     if node.domain:
         return [("", f"the operator of domain '{node.domain}' is not supported")]
     if node.op.startswith(UNKNOWN):  # what it reads could not be computed, so only its name can be judged
-        known = node.op.removeprefix(UNKNOWN) in OPERATORS.keys() | LOWERINGS.keys() | {"If"}
+        known = node.op.removeprefix(UNKNOWN) in (OPERATORS.keys() | LOWERINGS.keys() | {"If"}) - FLOAT_ONLY
         return [] if known else [("", "the operator is not supported")]
     if node.op in _CHECKS:
         return _CHECKS[node.op](graph, node)

@@ -237,6 +237,10 @@ class OrtBound:
                 binding.bind_ortvalue_output(name, wrap(array))
             self._bindings.append(binding)
 
+    def last_outputs(self) -> Feed:
+        """What the last step gave, without states: copies."""
+        return {name: array.copy() for name, array in self._y.items()}
+
     def slice(self, steps: int) -> list[int]:
         """Run and time ``steps`` time steps; nanoseconds of each."""
         run, bindings, clock = self._run, self._bindings, _CLOCK

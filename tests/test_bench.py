@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import models
 import numpy as np
 import pytest
+
+import models
+import rnnrt
 from rnnrt import bench, plot
 from rnnrt.bench import Timing, bench_model, interleave
 from rnnrt.cli.cells import build_cell
 from rnnrt.compare import CellResult, Comparison, Row, compare, parameters
 from rnnrt.contenders import OrtBound, OrtModel, OrtRun, StreamContender, largest_error, seeded_feeds
-
-import rnnrt
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -78,7 +78,7 @@ def test_the_garbage_collector_is_on_again_after_an_error() -> None:
 
 @pytest.mark.parametrize(("count", "seconds", "slice_seconds"), [(0, 1.0, 0.1), (1, 0.0, 0.1), (1, 1.0, -1.0)])
 def test_nothing_to_time(count: int, seconds: float, slice_seconds: float) -> None:
-    with pytest.raises(ValueError, match="empty|must be > 0"):
+    with pytest.raises(ValueError, match=r"empty|must be > 0"):
         interleave([Scripted("A", 1, [])] * count, seconds, slice_seconds)
 
 
@@ -92,7 +92,10 @@ def test_a_stream_contender_computes_what_a_stream_does(name: str) -> None:
     assert min(times) > 0
     stream = model.stream()
     for feed, got in zip(feeds, contender.outputs(), strict=True):
-        frames = {i.name: np.squeeze(feed[i.name], i.shape.index("T")) if "T" in i.shape else feed[i.name] for i in model.inputs}
+        frames = {
+            i.name: np.squeeze(feed[i.name], i.shape.index("T")) if "T" in i.shape else feed[i.name]
+            for i in model.inputs
+        }
         expected = stream.step(frames)
         named = expected if isinstance(expected, dict) else {model.outputs[0].name: expected}
         for output, array in named.items():
@@ -137,7 +140,7 @@ def test_one_report_holds_it_all(silero: tuple[rnnrt.Model, OrtModel]) -> None:
 
 def test_what_onnxruntime_needs_and_is_not_given_is_said(models_dir: Path) -> None:
     feed = {"input": np.zeros((1, 576), np.float32)}
-    with pytest.raises(ValueError, match="'sr'.*'state'"):
+    with pytest.raises(ValueError, match=r"'sr'.*'state'"):
         OrtModel.open(models_dir / "silero_vad_16k_op15.onnx", feed, [])
 
 
@@ -173,10 +176,15 @@ def test_parameters_are_torch_s() -> None:
 
 @pytest.mark.parametrize(
     ("cells", "hidden", "input_size"),
-    [(("gru", "gru"), [8], None), (("gru", "mgu"), [8], None), (("gru", "lstm"), [], None), (("gru", "lstm"), [8, 0], 3)],
+    [
+        (("gru", "gru"), [8], None),
+        (("gru", "mgu"), [8], None),
+        (("gru", "lstm"), [], None),
+        (("gru", "lstm"), [8, 0], 3),
+    ],
 )
 def test_what_can_not_be_compared(cells: tuple[str, str], hidden: list[int], input_size: int | None) -> None:
-    with pytest.raises(ValueError, match="cells must|hidden sizes must"):
+    with pytest.raises(ValueError, match=r"cells must|hidden sizes must"):
         compare(build_cell, cells, hidden, input_size=input_size)
 
 
@@ -213,11 +221,10 @@ def test_a_picture_of_another_type_is_refused(tmp_path: Path) -> None:
         plot.draw_comparison(made_up((8,)), tmp_path / "cells.bmp")
 
 
-# ---- benchmarks/models.py ----
+# ---- benchmarks/ ----
 
 
 def test_readme_tables_are_replaced_between_their_markers(tmp_path: Path) -> None:
-    import models as shadowed  # noqa: F401 - tests/models.py; the benchmark has a name of its own
     import readme_tables
 
     path = tmp_path / "README.md"
@@ -234,7 +241,14 @@ def test_readme_tables_are_made_of_results() -> None:
 
     rows: list[dict[str, Any]] = [
         {"model": "gru 8,8", "contender": "rnnrt int8", "p50_us": 2.0, "p99_us": 3.0, "error": 0.01, "sqnr_db": 40.0},
-        {"model": "gru 8,8", "contender": "onnxruntime run", "p50_us": 7.0, "p99_us": 9.0, "error": None, "sqnr_db": None},
+        {
+            "model": "gru 8,8",
+            "contender": "onnxruntime run",
+            "p50_us": 7.0,
+            "p99_us": 9.0,
+            "error": None,
+            "sqnr_db": None,
+        },
     ]
     lines = readme_tables.table({"results": rows, "machine": {"cpu": "CPU"}, "versions": {"rnnrt": "1"}}).splitlines()
     assert [line for line in lines if "rnnrt int8" in line and "2.00" in line and "40.0" in line]

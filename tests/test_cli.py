@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import models
 import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
-from rnnrt.cli.app import app
 
+import models
 import rnnrt
+from rnnrt.cli.app import app
 
 Invoke = Callable[..., Result]
 
@@ -135,7 +135,9 @@ def test_usage_errors_end_with_2_and_say_so_on_stderr(invoke: Invoke, arguments:
 
 @pytest.mark.parametrize("command", ["inspect", "verify", "run", "bench"])
 @pytest.mark.parametrize("kind", ["missing", "empty", "text", "cut off", "one bit", "folder"])
-def test_bad_files_end_with_4(invoke: Invoke, tmp_path: Path, source: Path, file: Path, command: str, kind: str) -> None:
+def test_bad_files_end_with_4(
+    invoke: Invoke, tmp_path: Path, source: Path, file: Path, command: str, kind: str
+) -> None:
     bad, content = tmp_path / "bad.rnnrt", bytearray(file.read_bytes())
     if kind == "folder":
         bad.mkdir()
@@ -194,8 +196,7 @@ def test_a_missing_optional_package_is_one_line(tmp_path: Path, source: Path, pa
         "matplotlib": ["bench", "--compare", "gru", "lstm", "--plot", str(tmp_path / "x.png")],
     }[package]
     program = (
-        f"import sys\nsys.modules[{package!r}] = None\n"
-        f"import rnnrt.cli\nsys.exit(rnnrt.cli.main({arguments!r}))\n"
+        f"import sys\nsys.modules[{package!r}] = None\nimport rnnrt.cli\nsys.exit(rnnrt.cli.main({arguments!r}))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr

@@ -47,7 +47,9 @@ class Record:
             Not that many, damaged, or packed in a way that is not supported.
         """
         if start < 0 or count < 0 or start + count > self.size:
-            raise ModelFormatError(f"bytes {start} to {start + count} lie outside of '{self.name}', which has {self.size}")
+            raise ModelFormatError(
+                f"bytes {start} to {start + count} lie outside of '{self.name}', which has {self.size}"
+            )
         begin = self._begin()
         if self.method == _DEFLATED:
             return self._inflate(begin)[start : start + count]
@@ -76,7 +78,7 @@ class Record:
         crc = 0
         for chunk in chunks:
             crc = zlib.crc32(chunk, crc)
-        if crc != self.crc and self.crc != 0:  # 0: torch was told to leave checksums out
+        if self.crc not in (crc, 0):  # 0: torch was told to leave checksums out
             raise ModelFormatError(f"'{self.name}' is damaged: its checksum is {crc:08x}, not {self.crc:08x}")
         self.checked = True
 

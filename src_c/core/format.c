@@ -45,7 +45,8 @@ static rnnrt_status read_section(rnnrt_file *file, const uint8_t *blob, size_t l
     const uint8_t *record = blob + HEADER_BYTES + (size_t)(kind - 1u) * 32u;
     const uint64_t offset = read_u64(record + 8), size = read_u64(record + 16);
     const uint32_t count = read_u32(record + 24), unit = record_bytes(kind);
-    const size_t start = (*end + 63u) & ~(size_t)63u; /* *end <= len, and len + 63 is checked not to wrap by the caller */
+    const size_t start =
+        (*end + 63u) & ~(size_t)63u; /* *end <= len, and len + 63 is checked not to wrap by the caller */
     if (read_u32(record) != kind || read_u32(record + 28) != 0) return RNNRT_ERR_FORMAT;
     if (offset != start || start > len || size > len - start) return RNNRT_ERR_FORMAT;
     if (unit ? size != (uint64_t)count * unit : (kind == RNNRT_SECTION_STRINGS ? count == 0 : count != 0)) {

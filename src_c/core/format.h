@@ -66,38 +66,33 @@ enum rnnrt_section_kind {
     RNNRT_SECTIONS = 8
 };
 
-enum rnnrt_value_kind {
-    RNNRT_VALUE_TEMP = 0,
-    RNNRT_VALUE_INPUT = 1,
-    RNNRT_VALUE_CONST = 2,
-    RNNRT_VALUE_STATE = 3
-};
+enum rnnrt_value_kind { RNNRT_VALUE_TEMP = 0, RNNRT_VALUE_INPUT = 1, RNNRT_VALUE_CONST = 2, RNNRT_VALUE_STATE = 3 };
 enum rnnrt_layout { RNNRT_PLAIN = 0, RNNRT_R16C1 = 1, RNNRT_R16C4 = 2 };
 
 /* 64 bytes, no padding. TEMP values: dims and dtype are declared for outputs; otherwise ndim 0 and dtype 0
  * (the shape functions tell). */
 typedef struct rnnrt_file_value {
-    uint32_t name;      /* offset in STRINGS */
-    uint8_t kind;       /* rnnrt_value_kind */
-    uint8_t dtype;      /* rnnrt_dtype */
-    uint8_t layout;     /* rnnrt_layout; PLAIN unless CONST */
-    uint8_t ndim;       /* <= RNNRT_MAX_RANK */
+    uint32_t name;                /* offset in STRINGS */
+    uint8_t kind;                 /* rnnrt_value_kind */
+    uint8_t dtype;                /* rnnrt_dtype */
+    uint8_t layout;               /* rnnrt_layout; PLAIN unless CONST */
+    uint8_t ndim;                 /* <= RNNRT_MAX_RANK */
     int32_t dims[RNNRT_MAX_RANK]; /* INPUT and outputs: symbols allowed; CONST: numbers; STATE: numbers or BATCH */
-    uint8_t is_output;  /* 1: a graph output */
+    uint8_t is_output;            /* 1: a graph output */
     uint8_t zero[3];
-    uint32_t pair;      /* STATE: the value that becomes it, else RNNRT_NONE */
-    uint32_t init;      /* STATE: the PLAIN constant it starts from or RNNRT_NONE for zero; else RNNRT_NONE */
+    uint32_t pair; /* STATE: the value that becomes it, else RNNRT_NONE */
+    uint32_t init; /* STATE: the PLAIN constant it starts from or RNNRT_NONE for zero; else RNNRT_NONE */
     uint32_t zero2;
-    uint64_t data;      /* CONST: offset in DATA, a multiple of 64; else 0 */
-    uint64_t size;      /* CONST: bytes in DATA, exactly what dtype, layout and dims say; else 0 */
+    uint64_t data; /* CONST: offset in DATA, a multiple of 64; else 0 */
+    uint64_t size; /* CONST: bytes in DATA, exactly what dtype, layout and dims say; else 0 */
 } rnnrt_file_value;
 
 /* 32 bytes, no padding. */
 typedef struct rnnrt_file_node {
-    uint32_t name;        /* offset in STRINGS: the ONNX node's name */
-    uint16_t op;          /* operator code: registry.c */
-    uint8_t inputs;       /* REFS [first_ref, first_ref + inputs) */
-    uint8_t outputs;      /* REFS [first_ref + inputs, ... + outputs) */
+    uint32_t name;   /* offset in STRINGS: the ONNX node's name */
+    uint16_t op;     /* operator code: registry.c */
+    uint8_t inputs;  /* REFS [first_ref, first_ref + inputs) */
+    uint8_t outputs; /* REFS [first_ref + inputs, ... + outputs) */
     uint32_t first_ref;
     uint32_t first_int;
     uint32_t ints;

@@ -3,7 +3,8 @@
 
 #include "model.h"
 
-static rnnrt_status info_of(const rnnrt_model *model, const uint32_t *list, uint32_t count, uint32_t i, rnnrt_info *info) {
+static rnnrt_status info_of(const rnnrt_model *model, const uint32_t *list, uint32_t count, uint32_t i,
+                            rnnrt_info *info) {
     const rnnrt_file_value *v;
     if (i >= count || !info) return RNNRT_ERR_ARGUMENT;
     v = &model->value[list[i]].file;

@@ -64,7 +64,8 @@ static void plan_in_place(rnnrt_model *m) {
         if (!(node->op->flags & RNNRT_OP_IN_PLACE) || out == RNNRT_NONE) continue;
         for (uint32_t r = 0; r < node->inputs; r++) {
             const uint32_t root = node->refs[r] == RNNRT_NONE ? RNNRT_NONE : find_root(m, node->refs[r]);
-            if (root == RNNRT_NONE || m->value[root].file.kind != RNNRT_VALUE_TEMP || m->value[root].last_use != n) continue;
+            if (root == RNNRT_NONE || m->value[root].file.kind != RNNRT_VALUE_TEMP || m->value[root].last_use != n)
+                continue;
             if (m->value[node->refs[r]].tensor.elements != m->value[out].tensor.elements) continue;
             if (m->value[out].tensor.elements == 0) continue; /* no nominal shapes: no proof */
             m->value[out].root = root;
@@ -135,7 +136,8 @@ static rnnrt_status plan_registers(rnnrt_model *m) {
         }
         for (uint32_t r = 0; r < node->inputs + node->outputs; r++) {
             const uint32_t ref = node->refs[r];
-            if (ref == RNNRT_NONE || m->value[ref].file.kind == RNNRT_VALUE_CONST || m->value[ref].last_read != n) continue;
+            if (ref == RNNRT_NONE || m->value[ref].file.kind == RNNRT_VALUE_CONST || m->value[ref].last_read != n)
+                continue;
             owner[m->value[ref].reg] = RNNRT_NONE;
         }
     }

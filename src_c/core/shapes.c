@@ -38,7 +38,8 @@ static rnnrt_status walk_node(const walk *w, const rnnrt_node *node) {
     rnnrt_tensor *out[RNNRT_MAX_REFS];
     rnnrt_call call;
     rnnrt_status status;
-    for (uint32_t r = 0; r < node->inputs; r++) in[r] = node->refs[r] == RNNRT_NONE ? NULL : tensor_of(w, node->refs[r]);
+    for (uint32_t r = 0; r < node->inputs; r++)
+        in[r] = node->refs[r] == RNNRT_NONE ? NULL : tensor_of(w, node->refs[r]);
     for (uint32_t r = 0; r < node->outputs; r++) {
         const uint32_t ref = node->refs[node->inputs + r];
         out[r] = ref == RNNRT_NONE ? NULL : tensor_of(w, ref);

@@ -151,8 +151,10 @@ void rnnrt_reset(rnnrt_state *s) {
     for (uint32_t i = 0; i < m->states; i++) {
         const rnnrt_value *v = &m->value[m->state[i]];
         rnnrt_tensor *t = &s->tensor[v->index];
-        if (v->file.init == RNNRT_NONE) memset(t->data, 0, rnnrt_tensor_bytes(t));
-        else memcpy(t->data, m->value[v->file.init].tensor.data, rnnrt_tensor_bytes(t));
+        if (v->file.init == RNNRT_NONE)
+            memset(t->data, 0, rnnrt_tensor_bytes(t));
+        else
+            memcpy(t->data, m->value[v->file.init].tensor.data, rnnrt_tensor_bytes(t));
     }
 }
 

@@ -13,15 +13,15 @@ typedef struct rnnrt_task {
 struct rnnrt_state {
     const rnnrt_model *model;
     uint32_t max_time, batch;
-    uint32_t time;           /* what the shapes stand at; 0xFFFFFFFF: nothing valid */
+    uint32_t time; /* what the shapes stand at; 0xFFFFFFFF: nothing valid */
     uint32_t tasks, bound;
-    rnnrt_sizes room;        /* what slots and scratch hold */
-    size_t arena;            /* bytes of slots and scratch */
+    rnnrt_sizes room; /* what slots and scratch hold */
+    size_t arena;     /* bytes of slots and scratch */
     void *scratch;
-    rnnrt_tensor *tensor;    /* [model->variables] */
-    rnnrt_tensor **refs;     /* [model->refs] */
-    rnnrt_task *task;        /* [tasks] */
-    uint32_t *bound_value;   /* [bound] values in an input's memory: their address changes with every call */
+    rnnrt_tensor *tensor;  /* [model->variables] */
+    rnnrt_tensor **refs;   /* [model->refs] */
+    rnnrt_task *task;      /* [tasks] */
+    uint32_t *bound_value; /* [bound] values in an input's memory: their address changes with every call */
 };
 
 #endif

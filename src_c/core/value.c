@@ -9,7 +9,8 @@ static rnnrt_status check_dims(const rnnrt_file_value *v) {
         if (d >= v->ndim) {
             if (dim != 0) return RNNRT_ERR_FORMAT;
         } else if (dim < 0) {
-            if (v->kind == RNNRT_VALUE_CONST || (dim != RNNRT_DIM_TIME && dim != RNNRT_DIM_BATCH)) return RNNRT_ERR_FORMAT;
+            if (v->kind == RNNRT_VALUE_CONST || (dim != RNNRT_DIM_TIME && dim != RNNRT_DIM_BATCH))
+                return RNNRT_ERR_FORMAT;
             if (v->kind == RNNRT_VALUE_STATE && dim == RNNRT_DIM_TIME) return RNNRT_ERR_FORMAT;
         }
     }
@@ -31,7 +32,8 @@ static uint64_t constant_bytes(const rnnrt_file_value *v) {
     if (v->dtype == RNNRT_S8) return 0;
     for (uint32_t d = 0; d < v->ndim; d++) {
         elements *= (uint64_t)(uint32_t)v->dims[d];
-        if (elements > UINT64_C(0x1FFFFFFF)) return UINT64_MAX; /* the next factor is < 2^31: no wrap before this test */
+        if (elements > UINT64_C(0x1FFFFFFF))
+            return UINT64_MAX; /* the next factor is < 2^31: no wrap before this test */
     }
     return elements * 4u;
 }
@@ -101,8 +103,8 @@ rnnrt_status rnnrt_value_read(const rnnrt_file *file, uint32_t i, rnnrt_value *v
         return RNNRT_ERR_FORMAT;
     }
     if (check_dims(v)) return RNNRT_ERR_FORMAT;
-    if (v->kind == RNNRT_VALUE_CONST) return v->pair == RNNRT_NONE && v->init == RNNRT_NONE ? read_constant(file, value)
-                                                                                          : RNNRT_ERR_FORMAT;
+    if (v->kind == RNNRT_VALUE_CONST)
+        return v->pair == RNNRT_NONE && v->init == RNNRT_NONE ? read_constant(file, value) : RNNRT_ERR_FORMAT;
     if (v->layout != RNNRT_PLAIN || v->data || v->size || v->dtype == RNNRT_S8) return RNNRT_ERR_FORMAT;
     if (v->kind == RNNRT_VALUE_STATE) {
         if (v->pair >= values || v->dtype != RNNRT_F32) return RNNRT_ERR_FORMAT;

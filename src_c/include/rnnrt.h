@@ -43,19 +43,19 @@ extern "C" {
 /* Numbers are fixed for ever; new ones are added at the end. */
 typedef enum rnnrt_status {
     RNNRT_OK = 0,
-    RNNRT_ERR_ARGUMENT = 1,     /* a null pointer, an index out of range, time > max_time, batch 0, ... */
-    RNNRT_ERR_MEMORY = 2,       /* the memory given is smaller than the matching _size call said */
-    RNNRT_ERR_TRUNCATED = 3,    /* the blob ends before its header says it does, or is longer */
-    RNNRT_ERR_MAGIC = 4,        /* not a .rnnrt file */
-    RNNRT_ERR_VERSION = 5,      /* written for another version of the format */
-    RNNRT_ERR_FEATURE = 6,      /* needs a feature that this library does not have */
-    RNNRT_ERR_CHECKSUM = 7,     /* a CRC-32C does not match: the file is damaged */
-    RNNRT_ERR_FORMAT = 8,       /* the checksums match but the contents contradict each other */
-    RNNRT_ERR_OPERATOR = 9,     /* an operator that this library does not have */
-    RNNRT_ERR_SHAPE = 10,       /* shapes do not fit each other at this time and batch */
-    RNNRT_ERR_OVERFLOW = 11,    /* a size does not fit in memory arithmetic */
-    RNNRT_ERR_ISA = 12,         /* unknown instruction set, or one that this CPU or OS does not have */
-    RNNRT_ERR_ALIGNMENT = 13,   /* the blob is not 64-byte aligned */
+    RNNRT_ERR_ARGUMENT = 1,       /* a null pointer, an index out of range, time > max_time, batch 0, ... */
+    RNNRT_ERR_MEMORY = 2,         /* the memory given is smaller than the matching _size call said */
+    RNNRT_ERR_TRUNCATED = 3,      /* the blob ends before its header says it does, or is longer */
+    RNNRT_ERR_MAGIC = 4,          /* not a .rnnrt file */
+    RNNRT_ERR_VERSION = 5,        /* written for another version of the format */
+    RNNRT_ERR_FEATURE = 6,        /* needs a feature that this library does not have */
+    RNNRT_ERR_CHECKSUM = 7,       /* a CRC-32C does not match: the file is damaged */
+    RNNRT_ERR_FORMAT = 8,         /* the checksums match but the contents contradict each other */
+    RNNRT_ERR_OPERATOR = 9,       /* an operator that this library does not have */
+    RNNRT_ERR_SHAPE = 10,         /* shapes do not fit each other at this time and batch */
+    RNNRT_ERR_OVERFLOW = 11,      /* a size does not fit in memory arithmetic */
+    RNNRT_ERR_ISA = 12,           /* unknown instruction set, or one that this CPU or OS does not have */
+    RNNRT_ERR_ALIGNMENT = 13,     /* the blob is not 64-byte aligned */
     RNNRT_ERR_NOT_STREAMABLE = 14 /* the model looks into the future: only whole sequences from zero state */
 } rnnrt_status;
 
@@ -70,8 +70,8 @@ typedef struct rnnrt_state rnnrt_state;
 
 /* What a model's input, output or state variable looks like. */
 typedef struct rnnrt_info {
-    const char *name;              /* UTF-8, NUL-terminated, lives in the blob */
-    int32_t dims[RNNRT_MAX_RANK];  /* number, RNNRT_DIM_TIME or RNNRT_DIM_BATCH; row-major (C) order */
+    const char *name;             /* UTF-8, NUL-terminated, lives in the blob */
+    int32_t dims[RNNRT_MAX_RANK]; /* number, RNNRT_DIM_TIME or RNNRT_DIM_BATCH; row-major (C) order */
     uint32_t ndim;
     rnnrt_dtype dtype;
 } rnnrt_info;

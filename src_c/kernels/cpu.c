@@ -7,41 +7,28 @@
 #include <cpuid.h>
 
 /* The register state that the OS saves on a context switch. Needs OSXSAVE. The mnemonic, because the intrinsic needs -mxsave. */
-static uint64_t xcr0(void)
-{
+static uint64_t xcr0(void) {
     uint32_t lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
 }
 
-static int all(uint64_t word, uint64_t bits)
-{
-    return (word & bits) == bits;
-}
+static int all(uint64_t word, uint64_t bits) { return (word & bits) == bits; }
 
-uint32_t rnnrt_cpu_features(void)
-{
+uint32_t rnnrt_cpu_features(void) {
     unsigned a, b, c, d;
     uint32_t found = 0;
     const unsigned osxsave_avx = 1u << 27 | 1u << 28;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, osxsave_avx)) {
-        return 0;
-    }
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, osxsave_avx)) { return 0; }
     const uint64_t saved = xcr0();
-    const uint64_t ymm = 0x6;   /* SSE and AVX state */
-    const uint64_t zmm = 0xE6;  /* and opmasks, upper halves of ZMM0-15, ZMM16-31 */
-    if (!all(saved, ymm) || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
-        return 0;
-    }
+    const uint64_t ymm = 0x6;  /* SSE and AVX state */
+    const uint64_t zmm = 0xE6; /* and opmasks, upper halves of ZMM0-15, ZMM16-31 */
+    if (!all(saved, ymm) || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) { return 0; }
     const unsigned avx2 = 1u << 5;
     const unsigned avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     const unsigned avx512_vnni = 1u << 11;
-    if (all(b, avx2)) {
-        found |= RNNRT_CPU_AVX2;
-    }
-    if (all(saved, zmm) && all(b, avx512_f_dq_bw_vl) && all(c, avx512_vnni)) {
-        found |= RNNRT_CPU_AVX512VNNI;
-    }
+    if (all(b, avx2)) { found |= RNNRT_CPU_AVX2; }
+    if (all(saved, zmm) && all(b, avx512_f_dq_bw_vl) && all(c, avx512_vnni)) { found |= RNNRT_CPU_AVX512VNNI; }
     return found;
 }
 
@@ -49,16 +36,13 @@ uint32_t rnnrt_cpu_features(void)
 
 #include <sys/auxv.h>
 
-uint32_t rnnrt_cpu_features(void)
-{
+uint32_t rnnrt_cpu_features(void) {
     const unsigned long hwcap = getauxval(AT_HWCAP);
     const unsigned long asimd = 1ul << 1, asimddp = 1ul << 20; /* names in <asm/hwcap.h>, which is not everywhere */
     uint32_t found = 0;
     if (hwcap & asimd) {
         found |= RNNRT_CPU_NEON;
-        if (hwcap & asimddp) {
-            found |= RNNRT_CPU_NEONDOT;
-        }
+        if (hwcap & asimddp) { found |= RNNRT_CPU_NEONDOT; }
     }
     return found;
 }
@@ -66,8 +50,7 @@ uint32_t rnnrt_cpu_features(void)
 #elif defined(RNNRT_ARCH_AARCH64)
 
 /* No portable way to ask: what the compiler was told to assume. */
-uint32_t rnnrt_cpu_features(void)
-{
+uint32_t rnnrt_cpu_features(void) {
 #if defined(__ARM_FEATURE_DOTPROD)
     return RNNRT_CPU_NEON | RNNRT_CPU_NEONDOT;
 #else
@@ -77,9 +60,6 @@ uint32_t rnnrt_cpu_features(void)
 
 #else
 
-uint32_t rnnrt_cpu_features(void)
-{
-    return 0;
-}
+uint32_t rnnrt_cpu_features(void) { return 0; }
 
 #endif

@@ -64,9 +64,7 @@ __attribute__((target("+crc"))) static uint32_t crc32c_arm(uint32_t crc, const v
     return ~crc;
 }
 
-rnnrt_crc32c_fn rnnrt_crc32c_best(void) {
-    return getauxval(AT_HWCAP) & RNNRT_HWCAP_CRC32 ? crc32c_arm : rnnrt_crc32c;
-}
+rnnrt_crc32c_fn rnnrt_crc32c_best(void) { return getauxval(AT_HWCAP) & RNNRT_HWCAP_CRC32 ? crc32c_arm : rnnrt_crc32c; }
 
 #else
 rnnrt_crc32c_fn rnnrt_crc32c_best(void) { return rnnrt_crc32c; }

@@ -22,8 +22,7 @@ static const entry best_first[] = {
 
 #define ENTRIES (sizeof best_first / sizeof best_first[0])
 
-static int same(const char *a, const char *b)
-{
+static int same(const char *a, const char *b) {
     while (*a && *a == *b) {
         a++;
         b++;
@@ -31,24 +30,18 @@ static int same(const char *a, const char *b)
     return *a == *b;
 }
 
-const rnnrt_kernels *rnnrt_kernels_at(uint32_t i)
-{
+const rnnrt_kernels *rnnrt_kernels_at(uint32_t i) {
     const uint32_t cpu = rnnrt_cpu_features();
     for (size_t e = 0; e < ENTRIES; e++) {
-        if ((best_first[e].needs & ~cpu) == 0 && i-- == 0) {
-            return best_first[e].table;
-        }
+        if ((best_first[e].needs & ~cpu) == 0 && i-- == 0) { return best_first[e].table; }
     }
     return NULL;
 }
 
-const rnnrt_kernels *rnnrt_kernels_find(const char *isa)
-{
+const rnnrt_kernels *rnnrt_kernels_find(const char *isa) {
     const uint32_t cpu = rnnrt_cpu_features();
     for (size_t e = 0; isa && e < ENTRIES; e++) {
-        if ((best_first[e].needs & ~cpu) == 0 && same(best_first[e].table->isa, isa)) {
-            return best_first[e].table;
-        }
+        if ((best_first[e].needs & ~cpu) == 0 && same(best_first[e].table->isa, isa)) { return best_first[e].table; }
     }
     return NULL;
 }

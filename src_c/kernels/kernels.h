@@ -18,36 +18,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RNNRT_BLOCK 16u            /* rows of a packed tile = units of a recurrent block */
-#define RNNRT_MAX_COLS 131072u     /* 131072 * 127 * 127 = 2114060288 < 2^31 */
-#define RNNRT_PAD(n, m) (((n) + (m) - 1u) / (m) * (m))
+#define RNNRT_BLOCK 16u        /* rows of a packed tile = units of a recurrent block */
+#define RNNRT_MAX_COLS 131072u /* 131072 * 127 * 127 = 2114060288 < 2^31 */
+#define RNNRT_PAD(n, m) (((n) + (m)-1u) / (m) * (m))
 
 /* A packed constant matrix: layouts R16C1 (w8 == NULL) and R16C4 (w32 == NULL) of format.h. */
 typedef struct rnnrt_matrix {
-    uint32_t rows, cols;      /* logical */
-    const float *w32;         /* [R/16][cols][16], R = RNNRT_PAD(rows, 16) */
-    const int8_t *w8;         /* [R/16][C/4][16][4], C = RNNRT_PAD(cols, 4) */
-    const float *scale;       /* [R], s8 only */
-    const int32_t *row_sum;   /* [R], s8 only */
+    uint32_t rows, cols;    /* logical */
+    const float *w32;       /* [R/16][cols][16], R = RNNRT_PAD(rows, 16) */
+    const int8_t *w8;       /* [R/16][C/4][16][4], C = RNNRT_PAD(cols, 4) */
+    const float *scale;     /* [R], s8 only */
+    const int32_t *row_sum; /* [R], s8 only */
 } rnnrt_matrix;
 
 /* y = f(x), elementwise, in place allowed. a and b are the parameters in the formula; NaN in gives NaN out. */
 typedef enum rnnrt_unary {
-    RNNRT_RELU,        /* x < 0 ? 0 : x */
-    RNNRT_SIGMOID,     /* 1 / (1 + e^-x) */
+    RNNRT_RELU,    /* x < 0 ? 0 : x */
+    RNNRT_SIGMOID, /* 1 / (1 + e^-x) */
     RNNRT_TANH,
-    RNNRT_AFFINE,      /* a * x + b */
-    RNNRT_LEAKY_RELU,  /* x < 0 ? a * x : x */
+    RNNRT_AFFINE,           /* a * x + b */
+    RNNRT_LEAKY_RELU,       /* x < 0 ? a * x : x */
     RNNRT_THRESHOLDED_RELU, /* x > a ? x : 0 */
-    RNNRT_SCALED_TANH, /* a * tanh(b * x) */
-    RNNRT_HARD_SIGMOID,/* clip(a * x + b, 0, 1) */
-    RNNRT_ELU,         /* x < 0 ? a * (e^x - 1) : x */
-    RNNRT_SOFTSIGN,    /* x / (1 + |x|) */
-    RNNRT_SOFTPLUS,    /* max(x, 0) + log(1 + e^-|x|) */
-    RNNRT_CLIP,        /* x < a ? a : (x > b ? b : x) */
+    RNNRT_SCALED_TANH,      /* a * tanh(b * x) */
+    RNNRT_HARD_SIGMOID,     /* clip(a * x + b, 0, 1) */
+    RNNRT_ELU,              /* x < 0 ? a * (e^x - 1) : x */
+    RNNRT_SOFTSIGN,         /* x / (1 + |x|) */
+    RNNRT_SOFTPLUS,         /* max(x, 0) + log(1 + e^-|x|) */
+    RNNRT_CLIP,             /* x < a ? a : (x > b ? b : x) */
     RNNRT_EXP,
-    RNNRT_LOG,         /* log(0) = -inf, log(x < 0) = NaN */
-    RNNRT_SQRT,        /* correctly rounded; sqrt(x < 0) = NaN */
+    RNNRT_LOG,  /* log(0) = -inf, log(x < 0) = NaN */
+    RNNRT_SQRT, /* correctly rounded; sqrt(x < 0) = NaN */
     RNNRT_ABS,
     RNNRT_NEG,
     RNNRT_UNARIES
@@ -69,13 +69,13 @@ typedef struct rnnrt_kernels {
     /* y[i*ldy + r - 16*block0] = bias[r] + sum_c w[r][c] * x[i*ldx + c]
      * for i < n and the rows r of blocks [block0, block1), r < m->rows. Only those rows are written.
      * bias: [m->rows] indexed by r, or NULL for +0 (then the sum is stored as even + odd). x: [n] rows of m->cols. */
-    void (*matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                       const float *x, size_t ldx, uint32_t n, float *y, size_t ldy);
+    void (*matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias, const float *x,
+                       size_t ldx, uint32_t n, float *y, size_t ldy);
 
     /* The same for s8: y = (float)acc * (scale[r] * xscale[i]) + bias[r], acc exact in int32.
      * q: [n] rows of RNNRT_PAD(m->cols, 4) values in [-127, 127], the padding 0, ldq apart. bias NULL: no addition. */
-    void (*matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                      const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy);
+    void (*matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias, const int8_t *q,
+                      size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy);
 
     /* Symmetric quantization of x [n] to q [RNNRT_PAD(n, 4)] (padding 0); returns the scale.
      * amax = max |x|. amax < 1e-30: q = 0, scale 0. amax inf or NaN: q = 0, scale NaN (so that it stays visible).
@@ -97,9 +97,9 @@ typedef struct rnnrt_kernels {
     /* y[i] = f(a[i * a_step], b[i * b_step]), steps 0 (a scalar) or 1; in place allowed on an operand with step 1. */
     void (*binary)(rnnrt_binary f, const float *a, size_t a_step, const float *b, size_t b_step, float *y, size_t n);
 
-    float (*sum)(const float *x, size_t n);                    /* n = 0: 0 */
+    float (*sum)(const float *x, size_t n);                     /* n = 0: 0 */
     float (*sum_sq_diff)(const float *x, float mean, size_t n); /* sum of (x - mean)^2 */
-    float (*max)(const float *x, size_t n);                    /* n >= 1; NaN when any is NaN */
+    float (*max)(const float *x, size_t n);                     /* n >= 1; NaN when any is NaN */
 } rnnrt_kernels;
 
 /* Tables of this build that this CPU and OS can run, best first; NULL past the end. */

@@ -26,173 +26,89 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
 
-RNNRT_INLINE TARGET vf vf_set(float s)
-{
-    return _mm512_set1_ps(s);
-}
+RNNRT_INLINE TARGET vf vf_set(float s) { return _mm512_set1_ps(s); }
 
-RNNRT_INLINE TARGET vi vi_set(int32_t s)
-{
-    return _mm512_set1_epi32(s);
-}
+RNNRT_INLINE TARGET vi vi_set(int32_t s) { return _mm512_set1_epi32(s); }
 
-RNNRT_INLINE TARGET vf vf_load(const float *p)
-{
-    return _mm512_loadu_ps(p);
-}
+RNNRT_INLINE TARGET vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 
-RNNRT_INLINE TARGET void vf_store(float *p, vf v)
-{
-    _mm512_storeu_ps(p, v);
-}
+RNNRT_INLINE TARGET void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 
 /* Masked lanes are not touched: no fault beyond the end. */
-RNNRT_INLINE TARGET __mmask16 first(size_t n)
-{
-    return (__mmask16)((1u << n) - 1u);
-}
+RNNRT_INLINE TARGET __mmask16 first(size_t n) { return (__mmask16)((1u << n) - 1u); }
 
-RNNRT_INLINE TARGET vf vf_load_n(const float *p, size_t n, float fill)
-{
+RNNRT_INLINE TARGET vf vf_load_n(const float *p, size_t n, float fill) {
     return _mm512_mask_loadu_ps(vf_set(fill), first(n), p);
 }
 
-RNNRT_INLINE TARGET void vf_store_n(float *p, vf v, size_t n)
-{
-    _mm512_mask_storeu_ps(p, first(n), v);
-}
+RNNRT_INLINE TARGET void vf_store_n(float *p, vf v, size_t n) { _mm512_mask_storeu_ps(p, first(n), v); }
 
-RNNRT_INLINE TARGET vf vf_add(vf a, vf b)
-{
-    return _mm512_add_ps(a, b);
-}
+RNNRT_INLINE TARGET vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 
-RNNRT_INLINE TARGET vf vf_sub(vf a, vf b)
-{
-    return _mm512_sub_ps(a, b);
-}
+RNNRT_INLINE TARGET vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 
-RNNRT_INLINE TARGET vf vf_mul(vf a, vf b)
-{
+RNNRT_INLINE TARGET vf vf_mul(vf a, vf b) {
     vf product = _mm512_mul_ps(a, b);
     RNNRT_PRODUCT(product);
     return product;
 }
 
-RNNRT_INLINE TARGET vf vf_div(vf a, vf b)
-{
-    return _mm512_div_ps(a, b);
-}
+RNNRT_INLINE TARGET vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
 
-RNNRT_INLINE TARGET vf vf_sqrt(vf a)
-{
-    return _mm512_sqrt_ps(a);
-}
+RNNRT_INLINE TARGET vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 
 /* MINPS and MAXPS are exactly the comparisons: the second operand where one is NaN or both are zero. */
-RNNRT_INLINE TARGET vf vf_min(vf a, vf b)
-{
-    return _mm512_min_ps(a, b);
-}
+RNNRT_INLINE TARGET vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 
-RNNRT_INLINE TARGET vf vf_max(vf a, vf b)
-{
-    return _mm512_max_ps(a, b);
-}
+RNNRT_INLINE TARGET vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 
-RNNRT_INLINE TARGET vm vf_lt(vf a, vf b)
-{
-    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
-}
+RNNRT_INLINE TARGET vm vf_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 
-RNNRT_INLINE TARGET vm vf_eq(vf a, vf b)
-{
-    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
-}
+RNNRT_INLINE TARGET vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 
-RNNRT_INLINE TARGET vf vf_select(vm m, vf a, vf b)
-{
-    return _mm512_mask_blend_ps(m, b, a);
-}
+RNNRT_INLINE TARGET vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 
-RNNRT_INLINE TARGET vi vf_bits(vf v)
-{
-    return _mm512_castps_si512(v);
-}
+RNNRT_INLINE TARGET vi vf_bits(vf v) { return _mm512_castps_si512(v); }
 
-RNNRT_INLINE TARGET vf vi_floats(vi v)
-{
-    return _mm512_castsi512_ps(v);
-}
+RNNRT_INLINE TARGET vf vi_floats(vi v) { return _mm512_castsi512_ps(v); }
 
-RNNRT_INLINE TARGET vf vf_from(vi v)
-{
-    return _mm512_cvtepi32_ps(v);
-}
+RNNRT_INLINE TARGET vf vf_from(vi v) { return _mm512_cvtepi32_ps(v); }
 
-RNNRT_INLINE TARGET vi vi_add(vi a, vi b)
-{
-    return _mm512_add_epi32(a, b);
-}
+RNNRT_INLINE TARGET vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 
-RNNRT_INLINE TARGET vi vi_sub(vi a, vi b)
-{
-    return _mm512_sub_epi32(a, b);
-}
+RNNRT_INLINE TARGET vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 
-RNNRT_INLINE TARGET vi vi_and(vi a, vi b)
-{
-    return _mm512_and_si512(a, b);
-}
+RNNRT_INLINE TARGET vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 
-RNNRT_INLINE TARGET vi vi_or(vi a, vi b)
-{
-    return _mm512_or_si512(a, b);
-}
+RNNRT_INLINE TARGET vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 
-RNNRT_INLINE TARGET vi vi_max(vi a, vi b)
-{
-    return _mm512_max_epi32(a, b);
-}
+RNNRT_INLINE TARGET vi vi_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
 
-RNNRT_INLINE TARGET vi vi_shl23(vi v)
-{
-    return _mm512_slli_epi32(v, 23);
-}
+RNNRT_INLINE TARGET vi vi_shl23(vi v) { return _mm512_slli_epi32(v, 23); }
 
-RNNRT_INLINE TARGET vi vi_shr23(vi v)
-{
-    return _mm512_srai_epi32(v, 23);
-}
+RNNRT_INLINE TARGET vi vi_shr23(vi v) { return _mm512_srai_epi32(v, 23); }
 
-RNNRT_INLINE TARGET void vi_store(int32_t *p, vi v)
-{
-    _mm512_storeu_si512(p, v);
-}
+RNNRT_INLINE TARGET void vi_store(int32_t *p, vi v) { _mm512_storeu_si512(p, v); }
 
-RNNRT_INLINE TARGET void vi_store_s8(int8_t *p, vi v)
-{
+RNNRT_INLINE TARGET void vi_store_s8(int8_t *p, vi v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(v));
 }
 
 /* VPDPBUSD multiplies unsigned by signed: the activations are passed as x + 128, within [1, 255]. */
 typedef __m512i vx;
 
-RNNRT_INLINE TARGET vx vx_set(const int8_t *q)
-{
+RNNRT_INLINE TARGET vx vx_set(const int8_t *q) {
     int32_t four;
     memcpy(&four, q, sizeof four);
     return _mm512_xor_si512(_mm512_set1_epi32(four), _mm512_set1_epi32((int32_t)0x80808080u));
 }
 
-RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x)
-{
+RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x) {
     return _mm512_dpbusd_epi32(acc, x, _mm512_loadu_si512(w));
 }
 
 /* -128 * row_sum takes the 128 back; |128 * row_sum| <= 128 * 127 * RNNRT_MAX_COLS < 2^31. */
-RNNRT_INLINE TARGET vi vi_start(const int32_t *row_sum)
-{
+RNNRT_INLINE TARGET vi vi_start(const int32_t *row_sum) {
     return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_loadu_si512(row_sum), 7));
 }
 

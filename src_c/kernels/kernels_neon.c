@@ -12,8 +12,7 @@
 #include "words_neon.h"
 
 /* Products |w * x| <= 127 * 127; sums of two 32258 < 2^15. */
-RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x)
-{
+RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x) {
     const int8x16_t rows = vld1q_s8(w);
     const int16x8_t rows01 = vmull_s8(vget_low_s8(rows), vget_low_s8(x));
     const int16x8_t rows23 = vmull_high_s8(rows, x);

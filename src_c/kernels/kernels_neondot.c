@@ -16,8 +16,7 @@
 #include "words_neon.h"
 
 /* The mnemonic, because clang before 16 hides vdotq_s32 unless the whole file is compiled for it. */
-RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x)
-{
+RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x) {
     const int8x16_t rows = vld1q_s8(w);
     __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(rows), "w"(x));
     return acc;

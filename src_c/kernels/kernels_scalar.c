@@ -15,158 +15,86 @@ typedef float vf;
 typedef int32_t vi;
 typedef int vm;
 
-RNNRT_INLINE vf vf_set(float s)
-{
-    return s;
-}
+RNNRT_INLINE vf vf_set(float s) { return s; }
 
-RNNRT_INLINE vi vi_set(int32_t s)
-{
-    return s;
-}
+RNNRT_INLINE vi vi_set(int32_t s) { return s; }
 
-RNNRT_INLINE vf vf_load(const float *p)
-{
-    return *p;
-}
+RNNRT_INLINE vf vf_load(const float *p) { return *p; }
 
-RNNRT_INLINE void vf_store(float *p, vf v)
-{
-    *p = v;
-}
+RNNRT_INLINE void vf_store(float *p, vf v) { *p = v; }
 
 /* n < LANES = 1: nothing to load. */
-RNNRT_INLINE vf vf_load_n(const float *p, size_t n, float fill)
-{
+RNNRT_INLINE vf vf_load_n(const float *p, size_t n, float fill) {
     (void)p;
     (void)n;
     return fill;
 }
 
-RNNRT_INLINE void vf_store_n(float *p, vf v, size_t n)
-{
+RNNRT_INLINE void vf_store_n(float *p, vf v, size_t n) {
     (void)p;
     (void)v;
     (void)n;
 }
 
-RNNRT_INLINE vf vf_add(vf a, vf b)
-{
-    return a + b;
-}
+RNNRT_INLINE vf vf_add(vf a, vf b) { return a + b; }
 
-RNNRT_INLINE vf vf_sub(vf a, vf b)
-{
-    return a - b;
-}
+RNNRT_INLINE vf vf_sub(vf a, vf b) { return a - b; }
 
-RNNRT_INLINE vf vf_mul(vf a, vf b)
-{
+RNNRT_INLINE vf vf_mul(vf a, vf b) {
     vf product = a * b;
     RNNRT_PRODUCT(product);
     return product;
 }
 
-RNNRT_INLINE vf vf_div(vf a, vf b)
-{
-    return a / b;
-}
+RNNRT_INLINE vf vf_div(vf a, vf b) { return a / b; }
 
-RNNRT_INLINE vf vf_min(vf a, vf b)
-{
-    return a < b ? a : b;
-}
+RNNRT_INLINE vf vf_min(vf a, vf b) { return a < b ? a : b; }
 
-RNNRT_INLINE vf vf_max(vf a, vf b)
-{
-    return a > b ? a : b;
-}
+RNNRT_INLINE vf vf_max(vf a, vf b) { return a > b ? a : b; }
 
-RNNRT_INLINE vm vf_lt(vf a, vf b)
-{
-    return a < b;
-}
+RNNRT_INLINE vm vf_lt(vf a, vf b) { return a < b; }
 
-RNNRT_INLINE vm vf_eq(vf a, vf b)
-{
-    return a == b;
-}
+RNNRT_INLINE vm vf_eq(vf a, vf b) { return a == b; }
 
-RNNRT_INLINE vf vf_select(vm m, vf a, vf b)
-{
-    return m ? a : b;
-}
+RNNRT_INLINE vf vf_select(vm m, vf a, vf b) { return m ? a : b; }
 
-RNNRT_INLINE vi vf_bits(vf v)
-{
+RNNRT_INLINE vi vf_bits(vf v) {
     vi bits;
     memcpy(&bits, &v, sizeof bits);
     return bits;
 }
 
-RNNRT_INLINE vf vi_floats(vi v)
-{
+RNNRT_INLINE vf vi_floats(vi v) {
     vf floats;
     memcpy(&floats, &v, sizeof floats);
     return floats;
 }
 
-RNNRT_INLINE vf vf_from(vi v)
-{
-    return (float)v;
-}
+RNNRT_INLINE vf vf_from(vi v) { return (float)v; }
 
 /* Sums and shifts wrap, as in the vector units. */
-RNNRT_INLINE vi vi_add(vi a, vi b)
-{
-    return (vi)((uint32_t)a + (uint32_t)b);
-}
+RNNRT_INLINE vi vi_add(vi a, vi b) { return (vi)((uint32_t)a + (uint32_t)b); }
 
-RNNRT_INLINE vi vi_sub(vi a, vi b)
-{
-    return (vi)((uint32_t)a - (uint32_t)b);
-}
+RNNRT_INLINE vi vi_sub(vi a, vi b) { return (vi)((uint32_t)a - (uint32_t)b); }
 
-RNNRT_INLINE vi vi_and(vi a, vi b)
-{
-    return a & b;
-}
+RNNRT_INLINE vi vi_and(vi a, vi b) { return a & b; }
 
-RNNRT_INLINE vi vi_or(vi a, vi b)
-{
-    return a | b;
-}
+RNNRT_INLINE vi vi_or(vi a, vi b) { return a | b; }
 
-RNNRT_INLINE vi vi_max(vi a, vi b)
-{
-    return a > b ? a : b;
-}
+RNNRT_INLINE vi vi_max(vi a, vi b) { return a > b ? a : b; }
 
-RNNRT_INLINE vi vi_shl23(vi v)
-{
-    return (vi)((uint32_t)v << 23);
-}
+RNNRT_INLINE vi vi_shl23(vi v) { return (vi)((uint32_t)v << 23); }
 
 /* Not >>: of a negative number it is the compiler's choice. */
-RNNRT_INLINE vi vi_shr23(vi v)
-{
-    return v < 0 ? ~(~v >> 23) : v >> 23;
-}
+RNNRT_INLINE vi vi_shr23(vi v) { return v < 0 ? ~(~v >> 23) : v >> 23; }
 
-RNNRT_INLINE void vi_store(int32_t *p, vi v)
-{
-    *p = v;
-}
+RNNRT_INLINE void vi_store(int32_t *p, vi v) { *p = v; }
 
-RNNRT_INLINE void vi_store_s8(int8_t *p, vi v)
-{
-    *p = (int8_t)v;
-}
+RNNRT_INLINE void vi_store_s8(int8_t *p, vi v) { *p = (int8_t)v; }
 
 /* Correctly rounded, by integers: x = m * 2^e with e even and m in [2^46, 2^48), so that root = floor(sqrt(m)) has 24 bits.
  * sqrt(m) is never halfway between two integers ((root + 1/2)^2 is no integer), so the remainder decides. */
-static vf vf_sqrt(vf x)
-{
+static vf vf_sqrt(vf x) {
     int32_t bits = vf_bits(x);
     if (!(x > 0.0f) || bits == 0x7F800000) { /* -0, +0, inf and NaN are their own roots */
         return x < 0.0f ? vi_floats(0x7FC00000) : x;
@@ -187,12 +115,11 @@ static vf vf_sqrt(vf x)
     m <<= odd ? 24 : 23;
     uint64_t root = 0;
     for (uint64_t bit = (uint64_t)1 << 23; bit > 0; bit >>= 1) {
-        if ((root | bit) * (root | bit) <= m) {
-            root |= bit;
-        }
+        if ((root | bit) * (root | bit) <= m) { root |= bit; }
     }
     root += m - root * root > root; /* m > (root + 1/2)^2; never up to 2^24, as m < (2^24 - 1/2)^2 */
-    return vi_floats((int32_t)root + (((exponent - odd) / 2 + 126) * 0x800000)); /* root's top bit adds 1 to the exponent */
+    return vi_floats((int32_t)root +
+                     (((exponent - odd) / 2 + 126) * 0x800000)); /* root's top bit adds 1 to the exponent */
 }
 
 #include "simd_cells.h"
@@ -201,30 +128,23 @@ static vf vf_sqrt(vf x)
 #include "simd_table.h"
 
 /* y[r] = v[r] + bias[r] for the rows of a block that exist. */
-static void store_block(const rnnrt_matrix *m, uint32_t block, const float *bias, const float v[16], float *y)
-{
-    for (uint32_t r = 0; r < 16 && block * 16 + r < m->rows; r++) {
-        y[r] = bias ? v[r] + bias[block * 16 + r] : v[r];
-    }
+static void store_block(const rnnrt_matrix *m, uint32_t block, const float *bias, const float v[16], float *y) {
+    for (uint32_t r = 0; r < 16 && block * 16 + r < m->rows; r++) { y[r] = bias ? v[r] + bias[block * 16 + r] : v[r]; }
 }
 
 /* v[r] = sum over even columns + sum over odd columns. w: [cols][16], x: [cols] */
-static void sum_columns(const float *w, const float *x, uint32_t cols, float v[16])
-{
+static void sum_columns(const float *w, const float *x, uint32_t cols, float v[16]) {
     float sum[2][16] = {{0}};
     for (uint32_t c = 0; c < cols; c++) {
         for (uint32_t r = 0; r < 16; r++) {
             sum[c % 2][r] = vf_add(sum[c % 2][r], vf_mul(w[(size_t)c * 16 + r], x[c]));
         }
     }
-    for (uint32_t r = 0; r < 16; r++) {
-        v[r] = sum[0][r] + sum[1][r];
-    }
+    for (uint32_t r = 0; r < 16; r++) { v[r] = sum[0][r] + sum[1][r]; }
 }
 
-static void matmul_f32_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias, const float *x,
-                              size_t ldx, uint32_t n, float *y, size_t ldy)
-{
+static void matmul_f32_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                              const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
     for (uint32_t block = block0; block < block1; block++) {
         const float *w = m->w32 + (size_t)block * m->cols * 16;
         for (uint32_t i = 0; i < n; i++) {
@@ -236,8 +156,7 @@ static void matmul_f32_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t b
 }
 
 /* acc[r] = sum over c of w[r][c] * q[c]. w: [cols/4][16][4], q: [cols], cols a multiple of 4 */
-static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t acc[16])
-{
+static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t acc[16]) {
     memset(acc, 0, 16 * sizeof *acc);
     for (uint32_t c = 0; c < cols; c += 4, w += 64) {
         for (uint32_t r = 0; r < 16; r++) {
@@ -246,9 +165,8 @@ static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t
     }
 }
 
-static void matmul_s8_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias, const int8_t *q,
-                             size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy)
-{
+static void matmul_s8_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                             const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy) {
     const uint32_t cols = RNNRT_PAD(m->cols, 4u);
     for (uint32_t block = block0; block < block1; block++) {
         const int8_t *w = m->w8 + (size_t)block * cols * 16;
@@ -256,9 +174,7 @@ static void matmul_s8_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t bl
             int32_t acc[16];
             float v[16];
             dot_columns(w, q + i * ldq, cols, acc);
-            for (uint32_t r = 0; r < 16; r++) {
-                v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * xscale[i]);
-            }
+            for (uint32_t r = 0; r < 16; r++) { v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * xscale[i]); }
             store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
         }
     }

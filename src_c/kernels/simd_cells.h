@@ -10,13 +10,11 @@
 #define CHUNK 128u /* a multiple of 16 */
 
 /* The next LANES of the units, or the n < LANES that are left. */
-RNNRT_INLINE TARGET vf load_units(const float *x, uint32_t n)
-{
+RNNRT_INLINE TARGET vf load_units(const float *x, uint32_t n) {
     return n >= LANES ? vf_load(x) : vf_load_n(x, n, 0.0f);
 }
 
-RNNRT_INLINE TARGET void store_units(float *y, vf v, uint32_t n)
-{
+RNNRT_INLINE TARGET void store_units(float *y, vf v, uint32_t n) {
     if (n >= LANES) {
         vf_store(y, v);
     } else {
@@ -24,14 +22,10 @@ RNNRT_INLINE TARGET void store_units(float *y, vf v, uint32_t n)
     }
 }
 
-RNNRT_INLINE TARGET uint32_t smaller(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
+RNNRT_INLINE TARGET uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 /* z = sigmoid(p_z + r_z), a = p_n + sigmoid(p_r + r_r) * r_n. p, r: [n/16][z r n][16], z, a: [n padded to LANES] */
-RNNRT_INLINE TARGET void gru_gates(uint32_t n, const float *p, const float *r, float *z, float *a)
-{
+RNNRT_INLINE TARGET void gru_gates(uint32_t n, const float *p, const float *r, float *z, float *a) {
     for (uint32_t u = 0; u < n; u += LANES) {
         const float *pu = p + (u / 16u) * 48u + u % 16u;
         const float *ru = r + (u / 16u) * 48u + u % 16u;
@@ -41,8 +35,7 @@ RNNRT_INLINE TARGET void gru_gates(uint32_t n, const float *p, const float *r, f
     }
 }
 
-static TARGET void KERNEL(gru_cell)(uint32_t units, const float *p, const float *r, const float *h, float *y)
-{
+static TARGET void KERNEL(gru_cell)(uint32_t units, const float *p, const float *r, const float *h, float *y) {
     float z[CHUNK], a[CHUNK];
     for (uint32_t first = 0; first < units; first += CHUNK) {
         const uint32_t n = smaller(units - first, CHUNK);
@@ -57,8 +50,8 @@ static TARGET void KERNEL(gru_cell)(uint32_t units, const float *p, const float 
 }
 
 /* c_out = sigmoid(f) * c_in + sigmoid(i) * tanh(c), o = sigmoid(o). p, r: [n/16][i o f c][16], o: [n padded to LANES] */
-RNNRT_INLINE TARGET void lstm_gates(uint32_t n, const float *p, const float *r, const float *c_in, float *c_out, float *o)
-{
+RNNRT_INLINE TARGET void lstm_gates(uint32_t n, const float *p, const float *r, const float *c_in, float *c_out,
+                                    float *o) {
     for (uint32_t u = 0; u < n; u += LANES) {
         const float *pu = p + (u / 16u) * 64u + u % 16u;
         const float *ru = r + (u / 16u) * 64u + u % 16u;
@@ -72,8 +65,7 @@ RNNRT_INLINE TARGET void lstm_gates(uint32_t n, const float *p, const float *r, 
 }
 
 static TARGET void KERNEL(lstm_cell)(uint32_t units, const float *p, const float *r, const float *c_in, float *c_out,
-                                     float *y)
-{
+                                     float *y) {
     float o[CHUNK];
     for (uint32_t first = 0; first < units; first += CHUNK) {
         const uint32_t n = smaller(units - first, CHUNK);

@@ -38,39 +38,31 @@ typedef struct target {
 static const float no_bias[16] = {Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z};
 #undef Z
 
-RNNRT_INLINE TARGET target target_of(const float *bias, uint32_t block, uint32_t block0, float *y, size_t ldy)
-{
+RNNRT_INLINE TARGET target target_of(const float *bias, uint32_t block, uint32_t block0, float *y, size_t ldy) {
     const target t = {bias ? bias + block * 16u : no_bias, bias ? 16 : 0, y + (size_t)(block - block0) * 16u, ldy};
     return t;
 }
 
 /* Vector v of block b for row i of x. */
-RNNRT_INLINE TARGET void store_rows(target t, int b, int v, int i, vf sum)
-{
+RNNRT_INLINE TARGET void store_rows(target t, int b, int v, int i, vf sum) {
     const vf bias = vf_load(t.bias + (size_t)b * t.bias_step + (size_t)(v * LANES));
     vf_store(t.y + (size_t)i * t.ldy + (size_t)(b * 16 + v * LANES), vf_add(sum, bias));
 }
 
 /* The matrix's last block has n < 16 rows: the tile's results go to whole[rows][16] first. */
-RNNRT_INLINE TARGET target whole_block(target t, uint32_t n, float bias[16], float *whole)
-{
-    for (uint32_t r = 0; r < 16; r++) {
-        bias[r] = r < n ? t.bias[r] : 0.0f;
-    }
+RNNRT_INLINE TARGET target whole_block(target t, uint32_t n, float bias[16], float *whole) {
+    for (uint32_t r = 0; r < 16; r++) { bias[r] = r < n ? t.bias[r] : 0.0f; }
     const target w = {bias, 16, whole, 16};
     return w;
 }
 
-RNNRT_INLINE TARGET void copy_rows(target t, uint32_t n, const float *whole, int rows)
-{
-    for (int i = 0; i < rows; i++) {
-        memcpy(t.y + (size_t)i * t.ldy, whole + i * 16, n * sizeof *whole);
-    }
+RNNRT_INLINE TARGET void copy_rows(target t, uint32_t n, const float *whole, int rows) {
+    for (int i = 0; i < rows; i++) { memcpy(t.y + (size_t)i * t.ldy, whole + i * 16, n * sizeof *whole); }
 }
 
 /* One column of a tile: acc[] += w * x, w: [blocks][cols][16], x: [rows][ldx], both from that column on. */
-RNNRT_INLINE TARGET void f32_column(const product *p, const float *w, const float *x, int blocks, int rows, vf acc[MAX_TILE])
-{
+RNNRT_INLINE TARGET void f32_column(const product *p, const float *w, const float *x, int blocks, int rows,
+                                    vf acc[MAX_TILE]) {
     RNNRT_UNROLL
     for (int b = 0; b < blocks; b++) {
         RNNRT_UNROLL
@@ -86,8 +78,7 @@ RNNRT_INLINE TARGET void f32_column(const product *p, const float *w, const floa
 }
 
 /* blocks * VECTORS * rows <= MAX_TILE; both are constants wherever this is inlined. */
-RNNRT_INLINE TARGET void f32_tile(const product *p, uint32_t block, int blocks, int rows, target t)
-{
+RNNRT_INLINE TARGET void f32_tile(const product *p, uint32_t block, int blocks, int rows, target t) {
     const float *w = p->m->w32 + (size_t)block * p->m->cols * 16u;
     const float *x = p->x;
     vf even[MAX_TILE], odd[MAX_TILE];
@@ -100,9 +91,7 @@ RNNRT_INLINE TARGET void f32_tile(const product *p, uint32_t block, int blocks, 
         f32_column(p, w, x, blocks, rows, even);
         f32_column(p, w + 16, x + 1, blocks, rows, odd);
     }
-    if (p->m->cols % 2u) {
-        f32_column(p, w, x, blocks, rows, even);
-    }
+    if (p->m->cols % 2u) { f32_column(p, w, x, blocks, rows, even); }
     RNNRT_UNROLL
     for (int k = 0; k < blocks * VECTORS * rows; k++) {
         store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_add(even[k], odd[k]));
@@ -110,20 +99,15 @@ RNNRT_INLINE TARGET void f32_tile(const product *p, uint32_t block, int blocks, 
 }
 
 RNNRT_INLINE TARGET void f32_tiles(const product *p, uint32_t block0, uint32_t block1, const float *bias, float *y,
-                                   size_t ldy, int blocks, int rows)
-{
+                                   size_t ldy, int blocks, int rows) {
     const uint32_t whole_blocks = p->m->rows / 16u;
     const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
     uint32_t b = block0;
     for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
         f32_tile(p, b, blocks, rows, target_of(bias, b, block0, y, ldy));
     }
-    for (; blocks > 2 && b + 2u <= end; b += 2u) {
-        f32_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy));
-    }
-    for (; b < end; b++) {
-        f32_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy));
-    }
+    for (; blocks > 2 && b + 2u <= end; b += 2u) { f32_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy)); }
+    for (; b < end; b++) { f32_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy)); }
     if (b < block1) {
         const uint32_t n = p->m->rows % 16u;
         float last_bias[16], whole[16 * F32_ROWS];
@@ -134,8 +118,7 @@ RNNRT_INLINE TARGET void f32_tiles(const product *p, uint32_t block0, uint32_t b
 }
 
 static TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                                      const float *x, size_t ldx, uint32_t n, float *y, size_t ldy)
-{
+                                      const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
     product p = {.m = m, .x = x, .ldx = ldx};
     for (; n >= F32_ROWS; n -= F32_ROWS) {
         f32_tiles(&p, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
@@ -151,13 +134,10 @@ static TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, ui
 
 /* Four columns of a tile, w: [blocks][C/4][16][4], q: [rows][ldx], both from these columns on. */
 RNNRT_INLINE TARGET void s8_columns(const product *p, const int8_t *w, size_t block_bytes, const int8_t *q, int blocks,
-                                    int rows, vi acc[MAX_TILE])
-{
+                                    int rows, vi acc[MAX_TILE]) {
     vx x[S8_ROWS];
     RNNRT_UNROLL
-    for (int i = 0; i < rows; i++) {
-        x[i] = vx_set(q + (size_t)i * p->ldx);
-    }
+    for (int i = 0; i < rows; i++) { x[i] = vx_set(q + (size_t)i * p->ldx); }
     RNNRT_UNROLL
     for (int b = 0; b < blocks; b++) {
         RNNRT_UNROLL
@@ -172,8 +152,7 @@ RNNRT_INLINE TARGET void s8_columns(const product *p, const int8_t *w, size_t bl
 }
 
 /* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start brings in wraps and is taken out again. */
-RNNRT_INLINE TARGET void s8_tile(const product *p, uint32_t block, int blocks, int rows, target t)
-{
+RNNRT_INLINE TARGET void s8_tile(const product *p, uint32_t block, int blocks, int rows, target t) {
     const uint32_t groups = RNNRT_PAD(p->m->cols, 4u) / 4u;
     const size_t block_bytes = (size_t)groups * 64u;
     const int8_t *w = p->m->w8 + block * block_bytes;
@@ -195,20 +174,15 @@ RNNRT_INLINE TARGET void s8_tile(const product *p, uint32_t block, int blocks, i
 }
 
 RNNRT_INLINE TARGET void s8_tiles(const product *p, uint32_t block0, uint32_t block1, const float *bias, float *y,
-                                  size_t ldy, int blocks, int rows)
-{
+                                  size_t ldy, int blocks, int rows) {
     const uint32_t whole_blocks = p->m->rows / 16u;
     const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
     uint32_t b = block0;
     for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
         s8_tile(p, b, blocks, rows, target_of(bias, b, block0, y, ldy));
     }
-    for (; blocks > 2 && b + 2u <= end; b += 2u) {
-        s8_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy));
-    }
-    for (; b < end; b++) {
-        s8_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy));
-    }
+    for (; blocks > 2 && b + 2u <= end; b += 2u) { s8_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy)); }
+    for (; b < end; b++) { s8_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy)); }
     if (b < block1) {
         const uint32_t n = p->m->rows % 16u;
         float last_bias[16], whole[16 * S8_ROWS];
@@ -219,8 +193,8 @@ RNNRT_INLINE TARGET void s8_tiles(const product *p, uint32_t block0, uint32_t bl
 }
 
 static TARGET void KERNEL(matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                                     const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy)
-{
+                                     const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y,
+                                     size_t ldy) {
     product p = {.m = m, .q = q, .xscale = xscale, .ldx = ldq};
     for (; n >= S8_ROWS; n -= S8_ROWS) {
         s8_tiles(&p, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, S8_ROWS);

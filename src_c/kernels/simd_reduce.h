@@ -12,8 +12,7 @@
 typedef enum reduction { REDUCE_SUM, REDUCE_SUM_SQ_DIFF, REDUCE_MAX } reduction;
 
 /* part[] op= the next 16 elements. */
-RNNRT_INLINE TARGET void reduce_block(reduction f, vf part[PARTS], const float x[16], vf mean)
-{
+RNNRT_INLINE TARGET void reduce_block(reduction f, vf part[PARTS], const float x[16], vf mean) {
     RNNRT_UNROLL
     for (int v = 0; v < PARTS; v++) {
         vf e = vf_load(x + v * LANES);
@@ -26,8 +25,7 @@ RNNRT_INLINE TARGET void reduce_block(reduction f, vf part[PARTS], const float x
 }
 
 /* The fixed tree: lanes 0-7 op= 8-15, 0-3 op= 4-7, 0-1 op= 2-3, 0 op= 1. */
-RNNRT_INLINE TARGET float reduce_lanes(reduction f, float lane[16])
-{
+RNNRT_INLINE TARGET float reduce_lanes(reduction f, float lane[16]) {
     for (int half = 8; half > 0; half /= 2) {
         for (int l = 0; l < half; l++) {
             const float a = lane[l], b = lane[l + half];
@@ -39,18 +37,13 @@ RNNRT_INLINE TARGET float reduce_lanes(reduction f, float lane[16])
 }
 
 /* f is a constant wherever this is inlined; start is its neutral element. */
-RNNRT_INLINE TARGET float reduce(reduction f, float start, const float *x, float mean, size_t n)
-{
+RNNRT_INLINE TARGET float reduce(reduction f, float start, const float *x, float mean, size_t n) {
     vf part[PARTS];
     float lane[16];
     size_t i = 0;
     RNNRT_UNROLL
-    for (int v = 0; v < PARTS; v++) {
-        part[v] = vf_set(start);
-    }
-    for (; i + 16 <= n; i += 16) {
-        reduce_block(f, part, x + i, vf_set(mean));
-    }
+    for (int v = 0; v < PARTS; v++) { part[v] = vf_set(start); }
+    for (; i + 16 <= n; i += 16) { reduce_block(f, part, x + i, vf_set(mean)); }
     if (i < n) {
         for (size_t l = 0; l < 16; l++) {
             lane[l] = start;
@@ -64,24 +57,17 @@ RNNRT_INLINE TARGET float reduce(reduction f, float start, const float *x, float
         reduce_block(f == REDUCE_MAX ? REDUCE_MAX : REDUCE_SUM, part, lane, vf_set(mean));
     }
     RNNRT_UNROLL
-    for (int v = 0; v < PARTS; v++) {
-        vf_store(lane + v * LANES, part[v]);
-    }
+    for (int v = 0; v < PARTS; v++) { vf_store(lane + v * LANES, part[v]); }
     return reduce_lanes(f, lane);
 }
 
-static TARGET float KERNEL(sum)(const float *x, size_t n)
-{
-    return reduce(REDUCE_SUM, 0.0f, x, 0.0f, n);
-}
+static TARGET float KERNEL(sum)(const float *x, size_t n) { return reduce(REDUCE_SUM, 0.0f, x, 0.0f, n); }
 
-static TARGET float KERNEL(sum_sq_diff)(const float *x, float mean, size_t n)
-{
+static TARGET float KERNEL(sum_sq_diff)(const float *x, float mean, size_t n) {
     return reduce(REDUCE_SUM_SQ_DIFF, 0.0f, x, mean, n);
 }
 
-static TARGET float KERNEL(max)(const float *x, size_t n)
-{
+static TARGET float KERNEL(max)(const float *x, size_t n) {
     const uint32_t minus_infinity = 0xFF800000u;
     float start;
     memcpy(&start, &minus_infinity, sizeof start);
@@ -89,29 +75,20 @@ static TARGET float KERNEL(max)(const float *x, size_t n)
 }
 
 /* The bits of max |x|: the order of non-negative floats is the order of their bits, and NaN comes above infinity. */
-RNNRT_INLINE TARGET int32_t largest_bits(const float *x, uint32_t n)
-{
+RNNRT_INLINE TARGET int32_t largest_bits(const float *x, uint32_t n) {
     vi part[PARTS];
     int32_t lane[16];
     uint32_t i = 0;
     RNNRT_UNROLL
-    for (int v = 0; v < PARTS; v++) {
-        part[v] = vi_set(0);
-    }
+    for (int v = 0; v < PARTS; v++) { part[v] = vi_set(0); }
     for (; n - i >= 16; i += 16) {
         RNNRT_UNROLL
-        for (int v = 0; v < PARTS; v++) {
-            part[v] = vi_max(part[v], vf_bits(absolute(vf_load(x + i + v * LANES))));
-        }
+        for (int v = 0; v < PARTS; v++) { part[v] = vi_max(part[v], vf_bits(absolute(vf_load(x + i + v * LANES)))); }
     }
     RNNRT_UNROLL
-    for (int v = 0; v < PARTS; v++) {
-        vi_store(lane + v * LANES, part[v]);
-    }
+    for (int v = 0; v < PARTS; v++) { vi_store(lane + v * LANES, part[v]); }
     int32_t largest = 0;
-    for (int l = 0; l < 16; l++) {
-        largest = lane[l] > largest ? lane[l] : largest;
-    }
+    for (int l = 0; l < 16; l++) { largest = lane[l] > largest ? lane[l] : largest; }
     for (; i < n; i++) {
         int32_t bits;
         memcpy(&bits, x + i, sizeof bits);
@@ -122,8 +99,7 @@ RNNRT_INLINE TARGET int32_t largest_bits(const float *x, uint32_t n)
 }
 
 /* |x * factor| <= 127.0001, so that adding ROUNDER rounds to an integer within [-127, 127] and leaves it in the low bits. */
-RNNRT_INLINE TARGET void quantize_block(const float x[16], vf factor, int8_t q[16])
-{
+RNNRT_INLINE TARGET void quantize_block(const float x[16], vf factor, int8_t q[16]) {
     RNNRT_UNROLL
     for (int v = 0; v < PARTS; v++) {
         const vf rounder_n = vf_add(vf_mul(vf_load(x + v * LANES), factor), vf_set(ROUNDER));
@@ -131,25 +107,20 @@ RNNRT_INLINE TARGET void quantize_block(const float x[16], vf factor, int8_t q[1
     }
 }
 
-static TARGET float KERNEL(quantize_s8)(const float *x, uint32_t n, int8_t *q)
-{
+static TARGET float KERNEL(quantize_s8)(const float *x, uint32_t n, int8_t *q) {
     const int32_t bits = largest_bits(x, n);
     float largest;
     memcpy(&largest, &bits, sizeof largest);
     if (bits >= 0x7F800000 || largest < 1e-30f) {
         const uint32_t quiet_nan = 0x7FC00000u;
         float scale = 0.0f;
-        if (bits >= 0x7F800000) {
-            memcpy(&scale, &quiet_nan, sizeof scale);
-        }
+        if (bits >= 0x7F800000) { memcpy(&scale, &quiet_nan, sizeof scale); }
         memset(q, 0, RNNRT_PAD(n, 4));
         return scale;
     }
     const vf factor = vf_set(127.0f / largest);
     uint32_t i = 0;
-    for (; n - i >= 16; i += 16) {
-        quantize_block(x + i, factor, q + i);
-    }
+    for (; n - i >= 16; i += 16) { quantize_block(x + i, factor, q + i); }
     if (i < n) {
         float last[16] = {0};
         int8_t rounded[16];

@@ -17,13 +17,13 @@
 #include "../kernels/kernels.h"
 
 typedef struct rnnrt_tensor {
-    void *data;                    /* NULL while shapes are computed, except for constants */
+    void *data; /* NULL while shapes are computed, except for constants */
     uint32_t dims[RNNRT_MAX_RANK];
     uint8_t ndim;
-    uint8_t dtype;                 /* rnnrt_dtype */
-    uint8_t layout;                /* rnnrt_layout */
+    uint8_t dtype;  /* rnnrt_dtype */
+    uint8_t layout; /* rnnrt_layout */
     uint8_t is_const;
-    uint32_t elements;             /* product of dims, kept by core after shape() */
+    uint32_t elements; /* product of dims, kept by core after shape() */
 } rnnrt_tensor;
 
 typedef struct rnnrt_node {
@@ -33,7 +33,7 @@ typedef struct rnnrt_node {
     const float *f;
     uint32_t ints, floats;
     uint32_t inputs, outputs;
-    const uint32_t *refs;          /* [inputs + outputs] value numbers or RNNRT_NONE */
+    const uint32_t *refs; /* [inputs + outputs] value numbers or RNNRT_NONE */
 } rnnrt_node;
 
 /* One evaluation (or one question about one) of a node. Pointers are NULL for inputs and outputs left out. */
@@ -53,11 +53,11 @@ typedef struct rnnrt_op {
     uint16_t code;
     uint16_t flags;
     uint8_t min_in, max_in, min_out, max_out;
-    const char *name;            /* ONNX operator name */
-    const char *ints, *floats;   /* attribute names in file order, separated by one space */
-    rnnrt_status (*check)(const rnnrt_call *call);  /* out is NULL; in holds constants, NULL for anything else */
+    const char *name;                              /* ONNX operator name */
+    const char *ints, *floats;                     /* attribute names in file order, separated by one space */
+    rnnrt_status (*check)(const rnnrt_call *call); /* out is NULL; in holds constants, NULL for anything else */
     rnnrt_status (*shape)(const rnnrt_call *call);
-    size_t (*scratch)(const rnnrt_call *call);      /* NULL: none */
+    size_t (*scratch)(const rnnrt_call *call); /* NULL: none */
     void (*run)(const rnnrt_call *call);
 } rnnrt_op;
 

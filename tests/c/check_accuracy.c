@@ -13,32 +13,21 @@ typedef struct function {
     double absolute, ulps; /* bounds; 0: none */
 } function;
 
-static double sigmoid(double x)
-{
-    return 1.0 / (1.0 + exp(-x));
-}
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
-static double elu(double x)
-{
-    return x < 0.0 ? expm1(x) : x;
-}
+static double elu(double x) { return x < 0.0 ? expm1(x) : x; }
 
-static double softplus(double x)
-{
-    return fmax(x, 0.0) + log1p(exp(-fabs(x)));
-}
+static double softplus(double x) { return fmax(x, 0.0) + log1p(exp(-fabs(x))); }
 
 /* The distance of floats at |x|: 2^-149 for denormals. */
-static double ulp(double x)
-{
+static double ulp(double x) {
     int exponent;
     (void)frexp(x, &exponent);
     return ldexp(1.0, exponent < -125 ? -149 : exponent - 24);
 }
 
 /* Measured maxima over x[BLOCK]. Where the reference rounds to infinity or is NaN, y must be that. */
-static void measure(const function *f, const float *x, const float *y, double *absolute, double *ulps)
-{
+static void measure(const function *f, const float *x, const float *y, double *absolute, double *ulps) {
     for (uint32_t i = 0; i < BLOCK; i++) {
         const double reference = f->reference((double)x[i]);
         if (isnan(reference) || isinf((float)reference)) {
@@ -58,8 +47,7 @@ static void measure(const function *f, const float *x, const float *y, double *a
     references += BLOCK;
 }
 
-void check_accuracy(uint32_t stride)
-{
+void check_accuracy(uint32_t stride) {
     static const function functions[] = {
         {"sigmoid", RNNRT_SIGMOID, sigmoid, 2.5e-7, 0.0},
         {"tanh", RNNRT_TANH, tanh, 2.5e-7, 5.0},

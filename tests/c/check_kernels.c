@@ -20,27 +20,23 @@ typedef struct product {
     size_t ldx, ldy;
 } product;
 
-static void run_f32(const rnnrt_kernels *k, const void *of, float *y)
-{
+static void run_f32(const rnnrt_kernels *k, const void *of, float *y) {
     const product *p = of;
     k->matmul_f32(&p->m, p->block0, p->block1, p->bias, p->x, p->ldx, p->n, y, p->ldy);
 }
 
-static void run_s8(const rnnrt_kernels *k, const void *of, float *y)
-{
+static void run_s8(const rnnrt_kernels *k, const void *of, float *y) {
     const product *p = of;
     k->matmul_s8(&p->m, p->block0, p->block1, p->bias, p->q, p->ldx, p->xscale, p->n, y, p->ldy);
 }
 
-static uint32_t rows_written(const product *p)
-{
+static uint32_t rows_written(const product *p) {
     const uint32_t end = p->block1 * 16 < p->m.rows ? p->block1 * 16 : p->m.rows;
     return end - p->block0 * 16;
 }
 
 /* Rounding of cols products and cols + 1 sums, each at most 2^-24 of the sum of magnitudes; 2^-149 for underflow. */
-static void reference_f32(const product *p, const float *y)
-{
+static void reference_f32(const product *p, const float *y) {
     for (uint32_t r = 0; r < rows_written(p); r++) {
         const uint32_t row = p->block0 * 16 + r;
         const double bias = p->bias ? (double)p->bias[row] : 0.0;
@@ -54,24 +50,20 @@ static void reference_f32(const product *p, const float *y)
     }
 }
 
-static void reference_s8(const product *p, const float *y)
-{
+static void reference_s8(const product *p, const float *y) {
     const size_t cols = RNNRT_PAD(p->m.cols, 4u);
     for (uint32_t r = 0; r < rows_written(p); r++) {
         const uint32_t row = p->block0 * 16 + r;
         const int8_t *w = p->m.w8 + row / 16 * cols * 16 + row % 16 * 4;
         int64_t sum = 0;
-        for (size_t c = 0; c < cols; c++) {
-            sum += (int64_t)w[c / 4 * 64 + c % 4] * p->q[c];
-        }
+        for (size_t c = 0; c < cols; c++) { sum += (int64_t)w[c / 4 * 64 + c % 4] * p->q[c]; }
         const double value = (double)sum * (double)p->m.scale[row] * (double)p->xscale[0];
         const double bias = p->bias ? (double)p->bias[row] : 0.0;
         near("matmul_s8", (double)y[r], value + bias, (fabs(value) * 4 + fabs(bias)) * 0x1p-24);
     }
 }
 
-static void check_f32(uint32_t rows, uint32_t cols, uint32_t n, enum fill fill)
-{
+static void check_f32(uint32_t rows, uint32_t cols, uint32_t n, enum fill fill) {
     const uint32_t blocks = RNNRT_PAD(rows, 16u) / 16;
     product p = {.m = {.rows = rows, .cols = cols}, .block1 = blocks, .n = n, .ldx = cols + n % 3};
     p.m.w32 = floats(IN0, (size_t)blocks * 16 * cols, fill);
@@ -81,13 +73,10 @@ static void check_f32(uint32_t rows, uint32_t cols, uint32_t n, enum fill fill)
     p.block1 -= p.block0 + 1 < blocks && draw() % 3 == 0;
     p.ldy = rows_written(&p) + n % 2 * 5;
     const float *y = check("matmul_f32", run_f32, &p, NULL, (n - 1) * p.ldy + rows_written(&p));
-    if (fill == MODERATE) {
-        reference_f32(&p, y);
-    }
+    if (fill == MODERATE) { reference_f32(&p, y); }
 }
 
-static void check_s8(uint32_t rows, uint32_t cols, uint32_t n, int saturated)
-{
+static void check_s8(uint32_t rows, uint32_t cols, uint32_t n, int saturated) {
     const uint32_t blocks = RNNRT_PAD(rows, 16u) / 16, padded = RNNRT_PAD(cols, 4u);
     product p = {.m = {.rows = rows, .cols = cols}, .block1 = blocks, .n = n, .ldx = padded + n % 3};
     int8_t *w = bytes(IN0, (size_t)blocks * 16 * padded, saturated);
@@ -102,9 +91,7 @@ static void check_s8(uint32_t rows, uint32_t cols, uint32_t n, int saturated)
             row_sum[r] += *weight;
         }
     }
-    for (uint32_t i = 0; i < n; i++) {
-        memset(q + i * p.ldx + cols, 0, padded - cols);
-    }
+    for (uint32_t i = 0; i < n; i++) { memset(q + i * p.ldx + cols, 0, padded - cols); }
     p.m.w8 = w, p.m.scale = scale, p.m.row_sum = row_sum, p.q = q, p.xscale = scale + blocks * 16;
     p.bias = draw() % 4 ? floats(IN4, rows, MODERATE) : NULL;
     p.block0 = draw() % 3 == 0 ? blocks / 3 : 0;
@@ -122,29 +109,23 @@ typedef struct vectors {
     int in_place;
 } vectors;
 
-static void run_quantize(const rnnrt_kernels *k, const void *of, float *y)
-{
+static void run_quantize(const rnnrt_kernels *k, const void *of, float *y) {
     const vectors *v = of;
     y[0] = k->quantize_s8(v->a, v->n, (int8_t *)(void *)(y + 1));
 }
 
-static void check_quantize(uint32_t n, enum fill fill)
-{
+static void check_quantize(uint32_t n, enum fill fill) {
     const vectors v = {.n = n, .a = floats(IN0, n, fill)};
     if (fill == ANY_BITS) { /* mostly finite: NaN hides the rest */
         float *x = at(IN0, (size_t)n * 4);
-        for (uint32_t i = 0; i < n; i++) {
-            x[i] = isfinite(x[i]) ? x[i] : 0.0f;
-        }
+        for (uint32_t i = 0; i < n; i++) { x[i] = isfinite(x[i]) ? x[i] : 0.0f; }
     }
     const float *y = check("quantize_s8", run_quantize, &v, NULL, 1 + RNNRT_PAD(n, 4u) / 4);
     const int8_t *q = (const int8_t *)(const void *)(y + 1);
     float largest = 0.0f;
     for (uint32_t i = 0; i < n; i++) {
         largest = fabsf(v.a[i]) <= largest ? largest : fabsf(v.a[i]); /* NaN gets in ... */
-        if (largest != largest) {
-            break; /* ... and stays */
-        }
+        if (largest != largest) { break; /* ... and stays */ }
     }
     const int useless = !isfinite(largest) || largest < 1e-30f;
     const float scale = !isfinite(largest) ? NAN : useless ? 0.0f : largest / 127.0f;
@@ -154,32 +135,24 @@ static void check_quantize(uint32_t n, enum fill fill)
         wrong |= (float)q[i] != expected || q[i] == -128;
     }
     references++;
-    if (wrong) {
-        fail("quantize_s8", "scalar against its definition");
-    }
+    if (wrong) { fail("quantize_s8", "scalar against its definition"); }
 }
 
-static void run_gru(const rnnrt_kernels *k, const void *of, float *y)
-{
+static void run_gru(const rnnrt_kernels *k, const void *of, float *y) {
     const vectors *v = of;
     k->gru_cell(v->n, v->a, v->b, v->in_place ? y : v->c, y);
 }
 
 /* y: [2][units]: c_out, y */
-static void run_lstm(const rnnrt_kernels *k, const void *of, float *y)
-{
+static void run_lstm(const rnnrt_kernels *k, const void *of, float *y) {
     const vectors *v = of;
     k->lstm_cell(v->n, v->a, v->b, v->in_place ? y : v->c, y, y + v->n);
 }
 
-static double sigmoid(double x)
-{
-    return 1.0 / (1.0 + exp(-x));
-}
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
 /* Gates err by 2.5e-7 of values up to 8 (|p|, |r|, |h| <= 4): far below 1e-5. */
-static void check_cells(uint32_t units, enum fill fill, int in_place)
-{
+static void check_cells(uint32_t units, enum fill fill, int in_place) {
     const size_t padded = RNNRT_PAD(units, 16u);
     const float *h = floats(IN2, units, fill);
     vectors v = {.n = units, .in_place = in_place, .c = h};
@@ -208,16 +181,11 @@ static void check_cells(uint32_t units, enum fill fill, int in_place)
 
 /* ---- the whole ---- */
 
-static void check_size(uint32_t n)
-{
+static void check_size(uint32_t n) {
     static const uint32_t rows[] = {1, 15, 16, 17, 48, 100, 131}, batch[] = {1, 2, 3, 4, 5, 9};
     for (uint32_t k = 0; k < 6; k++) {
-        for (int fill = 0; fill < FILLS; fill++) {
-            check_f32(rows[(n + k) % 7], n, batch[k], (enum fill)fill);
-        }
-        for (int saturated = 0; saturated < 4; saturated++) {
-            check_s8(rows[(n + k) % 7], n, batch[k], saturated);
-        }
+        for (int fill = 0; fill < FILLS; fill++) { check_f32(rows[(n + k) % 7], n, batch[k], (enum fill)fill); }
+        for (int saturated = 0; saturated < 4; saturated++) { check_s8(rows[(n + k) % 7], n, batch[k], saturated); }
     }
     for (int fill = 0; fill < FILLS; fill++) {
         check_quantize(n, (enum fill)fill);
@@ -226,22 +194,18 @@ static void check_size(uint32_t n)
     }
 }
 
-static int available(const char *isa)
-{
+static int available(const char *isa) {
     const rnnrt_kernels *k = rnnrt_kernels_find(isa);
     printf("%s: %s\n", isa, k ? "available" : "NOT AVAILABLE");
     return k != NULL && strcmp(k->isa, isa) == 0;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static const uint32_t large[] = {127, 128, 129, 255, 256, 257};
     int missing = 0;
     uint32_t stride = 4099; /* prime: all exponents and many low bits */
     checker_init();
-    for (uint32_t t = 0; rnnrt_kernels_at(t); t++) {
-        printf("table %s\n", rnnrt_kernels_at(t)->isa);
-    }
+    for (uint32_t t = 0; rnnrt_kernels_at(t); t++) { printf("table %s\n", rnnrt_kernels_at(t)->isa); }
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "all") == 0) {
             stride = 1;
@@ -249,12 +213,8 @@ int main(int argc, char **argv)
             missing += !available(argv[i]);
         }
     }
-    for (uint32_t n = 1; n <= 67; n++) {
-        check_size(n);
-    }
-    for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
-        check_size(large[i]);
-    }
+    for (uint32_t n = 1; n <= 67; n++) { check_size(n); }
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) { check_size(large[i]); }
     check_elementwise();
     check_accuracy(stride);
     missing += rnnrt_kernels_find("unknown") != NULL || rnnrt_kernels_find(NULL) != NULL || !scalar;

@@ -20,17 +20,13 @@ uint64_t hash = 14695981039346656037u;
 static uint64_t seed = 1;
 const rnnrt_kernels *scalar;
 
-void fail(const char *what, const char *isa)
-{
-    if (failures++ < 20) {
-        printf("FAILED: %s, %s\n", what, isa);
-    }
+void fail(const char *what, const char *isa) {
+    if (failures++ < 20) { printf("FAILED: %s, %s\n", what, isa); }
 }
 
 /* ---- memory: whatever at() returns ends where an unreadable page begins ---- */
 
-static uint8_t *guarded(void)
-{
+static uint8_t *guarded(void) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     uint8_t *p = mmap(NULL, CAPACITY + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED || mprotect(p + page, CAPACITY, PROT_READ | PROT_WRITE)) {
@@ -42,16 +38,12 @@ static uint8_t *guarded(void)
 
 static uint8_t *buffers[BUFFERS];
 
-void checker_init(void)
-{
+void checker_init(void) {
     scalar = rnnrt_kernels_find("scalar");
-    for (int b = 0; b < BUFFERS; b++) {
-        buffers[b] = guarded();
-    }
+    for (int b = 0; b < BUFFERS; b++) { buffers[b] = guarded(); }
 }
 
-void *at(int buffer, size_t bytes)
-{
+void *at(int buffer, size_t bytes) {
     if (bytes + CANARIES * 4 > CAPACITY) {
         printf("case of %zu bytes does not fit\n", bytes);
         exit(2);
@@ -61,31 +53,28 @@ void *at(int buffer, size_t bytes)
 
 /* ---- data: the same on every machine, so integers until the last, exact operation ---- */
 
-uint32_t draw(void)
-{
+uint32_t draw(void) {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(seed >> 32);
 }
 
-float float_of(uint32_t bits)
-{
+float float_of(uint32_t bits) {
     float f;
     memcpy(&f, &bits, sizeof f);
     return f;
 }
 
-uint32_t bits_of(float f)
-{
+uint32_t bits_of(float f) {
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);
     return f != f ? 0x7FC00000u : bits;
 }
 
-float *floats(int buffer, size_t n, enum fill fill)
-{
-    static const uint32_t special[] = {0,          0x80000000, 1,          0x80000001, 0x007FFFFF, 0x00800000, 0x7F7FFFFF,
-                                       0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00001, 0xFFFFFFFF, 0x0DA24260, 0x0DA2425F,
-                                       0x3F800000, 0xBF800000, 0x42B17218, 0xC2B17218, 0xC2AEAC50, 0x3EFFFFFF, 0x4B400000};
+float *floats(int buffer, size_t n, enum fill fill) {
+    static const uint32_t special[] = {0,          0x80000000, 1,          0x80000001, 0x007FFFFF, 0x00800000,
+                                       0x7F7FFFFF, 0xFF7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00001, 0xFFFFFFFF,
+                                       0x0DA24260, 0x0DA2425F, 0x3F800000, 0xBF800000, 0x42B17218, 0xC2B17218,
+                                       0xC2AEAC50, 0x3EFFFFFF, 0x4B400000};
     float *p = at(buffer, n * sizeof *p);
     for (size_t i = 0; i < n; i++) {
         const uint32_t r = draw();
@@ -96,8 +85,7 @@ float *floats(int buffer, size_t n, enum fill fill)
     return p;
 }
 
-int8_t *bytes(int buffer, size_t n, int saturated)
-{
+int8_t *bytes(int buffer, size_t n, int saturated) {
     int8_t *p = at(buffer, n);
     for (size_t i = 0; i < n; i++) {
         const int extreme = saturated == 1 || (saturated == 3 && draw() % 2) ? 127 : -127;
@@ -109,33 +97,23 @@ int8_t *bytes(int buffer, size_t n, int saturated)
 /* ---- one case: scalar into one buffer, every other table into another ---- */
 
 /* y: [n] starts as before[n] (in place) or as canaries. A check covers the canaries in front of it too. */
-static float *run_in(int buffer, runner run, const rnnrt_kernels *k, const void *of, const float *before, size_t n)
-{
+static float *run_in(int buffer, runner run, const rnnrt_kernels *k, const void *of, const float *before, size_t n) {
     uint32_t *words = at(buffer, (n + CANARIES) * 4);
-    for (size_t i = 0; i < n + CANARIES; i++) {
-        words[i] = CANARY;
-    }
-    if (before) {
-        memcpy(words + CANARIES, before, n * 4);
-    }
+    for (size_t i = 0; i < n + CANARIES; i++) { words[i] = CANARY; }
+    if (before) { memcpy(words + CANARIES, before, n * 4); }
     run(k, of, (float *)(void *)(words + CANARIES));
     return (float *)(void *)words;
 }
 
-const float *check(const char *what, runner run, const void *of, const float *before, size_t n)
-{
+const float *check(const char *what, runner run, const void *of, const float *before, size_t n) {
     const float *expected = run_in(OUT_SCALAR, run, scalar, of, before, n);
     for (size_t i = 0; i < n + CANARIES; i++) {
         hash = (hash ^ bits_of(expected[i])) * 1099511628211u;
-        if (i < CANARIES && bits_of(expected[i]) != CANARY) {
-            fail(what, "scalar writes in front of its output");
-        }
+        if (i < CANARIES && bits_of(expected[i]) != CANARY) { fail(what, "scalar writes in front of its output"); }
     }
     const rnnrt_kernels *k;
     for (uint32_t t = 0; (k = rnnrt_kernels_at(t)) != NULL; t++) {
-        if (k == scalar) {
-            continue;
-        }
+        if (k == scalar) { continue; }
         const float *got = run_in(OUT_OTHER, run, k, of, before, n);
         comparisons++;
         for (size_t i = 0; i < n + CANARIES; i++) {
@@ -148,8 +126,7 @@ const float *check(const char *what, runner run, const void *of, const float *be
     return expected + CANARIES;
 }
 
-void near(const char *what, double got, double reference, double bound)
-{
+void near(const char *what, double got, double reference, double bound) {
     references++;
     if (!(fabs(got - reference) <= bound)) {
         printf("%s: %.9g instead of %.9g, bound %.3g\n", what, got, reference, bound);

@@ -25,9 +25,7 @@ static void fail(const char *what, rnnrt_status status) {
     exit(2);
 }
 
-static void *aligned(size_t bytes) {
-    return aligned_alloc(64, (bytes + 64) / 64 * 64);
-}
+static void *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
 static void *read_file(const char *path, size_t *len) {
     FILE *f = fopen(path, "rb");
@@ -59,8 +57,11 @@ static void make_buffers(const rnnrt_model *model, uint32_t time, uint32_t batch
         b->in[i] = aligned(b->in_frame[i] * time * 4);
         for (size_t j = 0; j < b->in_frame[i] * time; j++) {
             seed = seed * 1664525u + 1013904223u;
-            if (info.dtype == RNNRT_I32) ((int32_t *)b->in[i])[j] = (int32_t)(seed >> 30);
-            else ((float *)b->in[i])[j] = (float)((int32_t)(seed >> 8) - (1 << 23)) / (float)(1 << 22); /* [-2, 2), exact */
+            if (info.dtype == RNNRT_I32)
+                ((int32_t *)b->in[i])[j] = (int32_t)(seed >> 30);
+            else
+                ((float *)b->in[i])[j] =
+                    (float)((int32_t)(seed >> 8) - (1 << 23)) / (float)(1 << 22); /* [-2, 2), exact */
         }
     }
     for (uint32_t i = 0; i < rnnrt_model_outputs(model); i++) {
@@ -71,7 +72,8 @@ static void make_buffers(const rnnrt_model *model, uint32_t time, uint32_t batch
 }
 
 static uint32_t hash_outputs(const rnnrt_model *model, const buffers *b, uint32_t time, uint32_t crc) {
-    for (uint32_t i = 0; i < rnnrt_model_outputs(model); i++) crc = rnnrt_crc32c(crc, b->out[i], b->out_frame[i] * time * 4);
+    for (uint32_t i = 0; i < rnnrt_model_outputs(model); i++)
+        crc = rnnrt_crc32c(crc, b->out[i], b->out_frame[i] * time * 4);
     return crc;
 }
 
@@ -111,7 +113,8 @@ static uint32_t hash_steps(const rnnrt_model *model, const buffers *b, uint32_t 
             const void *in[MAX_IO];
             void *out[MAX_IO];
             rnnrt_status status;
-            for (uint32_t i = 0; i < rnnrt_model_inputs(model); i++) in[i] = (uint8_t *)b->in[i] + b->in_frame[i] * s * 4;
+            for (uint32_t i = 0; i < rnnrt_model_inputs(model); i++)
+                in[i] = (uint8_t *)b->in[i] + b->in_frame[i] * s * 4;
             for (uint32_t i = 0; i < rnnrt_model_outputs(model); i++) {
                 out[i] = (uint8_t *)b->out[i] + b->out_frame[i] * s * 4;
             }
@@ -144,8 +147,10 @@ int main(int argc, char **argv) {
         status = rnnrt_model_use_isa(model, rnnrt_isa(i));
         if (status) fail("use_isa", status);
         printf("%s %08x ", rnnrt_isa(i), (unsigned)hash_whole(model, &b, max_time, batch));
-        if (rnnrt_model_streamable(model) && batch == 1) printf("%08x\n", (unsigned)hash_steps(model, &b, max_time));
-        else printf("-\n");
+        if (rnnrt_model_streamable(model) && batch == 1)
+            printf("%08x\n", (unsigned)hash_steps(model, &b, max_time));
+        else
+            printf("-\n");
     }
     for (uint32_t i = 0; i < MAX_IO; i++) {
         free(b.in[i]);

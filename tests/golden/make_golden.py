@@ -1,4 +1,4 @@
-"""Makes the golden models: tiny, seeded, one for each path through the kernels, and the hashes they must give everywhere.
+"""Makes the golden models: tiny, seeded, one for each path through the kernels, and the hashes they give everywhere.
 
     python tests/golden/make_golden.py          # only after a deliberate change of the bits or of the format
 
@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-
 from rnnrt.converters import ir, pack, quantize, write
 
 HERE = Path(__file__).parent
@@ -26,7 +25,15 @@ def _weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _recurrent(
-    op: str, inputs: int, hidden: int, *, seed: int, gates: int, directions: int = 1, stream: bool = True, **attrs: object
+    op: str,
+    inputs: int,
+    hidden: int,
+    *,
+    seed: int,
+    gates: int,
+    directions: int = 1,
+    stream: bool = True,
+    **attrs: object,
 ) -> ir.Graph:
     """X [T, B, inputs] -> Y [T, directions, B, hidden], with lifted states where it streams."""
     rng = np.random.default_rng(seed)
@@ -55,7 +62,7 @@ def _recurrent(
 
 
 def _layers(seed: int) -> ir.Graph:
-    """X [T, 1, 40] through Conv, Gemm, LayerNormalization, elementwise maths, Softmax: everything that is not recurrent."""
+    """X [T, 1, 40] through Conv, Gemm, LayerNormalization, elementwise maths, Softmax: what is not recurrent."""
     rng = np.random.default_rng(seed)
     f32 = np.dtype("float32")
     graph = ir.Graph(name="layers", inputs=[ir.Value("x", f32, (T, 1, 40))])
@@ -81,7 +88,7 @@ def _layers(seed: int) -> ir.Graph:
         node("Softmax", "softmax", ["i"], ["y"], {"axis": -1}),
     ]
     shapes: dict[str, ir.Shape] = {"a": (T, 19, 20), "b": (T, 380)}
-    shapes.update({name: (T, 33) for name in "cdefghiy"})
+    shapes.update(dict.fromkeys("cdefghiy", (T, 33)))
     graph.values = {name: ir.Value(name, f32, shape) for name, shape in shapes.items()}
     graph.outputs = [graph.values["y"]]
     return graph
