@@ -51,12 +51,12 @@ def layer(cell: str, hidden: int, folder: Path) -> Case:
     rng, bound, rows = np.random.default_rng(hidden), hidden**-0.5, GATES[cell] * hidden
     letters = "hc" if cell == "lstm" else "h"
     shapes = {"W": (1, rows, hidden), "R": (1, rows, hidden), "B": (1, 2 * rows)}
+    attributes: dict[str, Any] = {"hidden_size": hidden} | ({"linear_before_reset": 1} if cell == "gru" else {})
     node = helper.make_node(
         cell.upper(),
         ["x", "W", "R", "B", "", *(f"initial_{s}" for s in letters)],
         ["Y", *(f"Y_{s}" for s in letters)],
-        hidden_size=hidden,
-        **({"linear_before_reset": 1} if cell == "gru" else {}),
+        **attributes,
     )
     squeeze = helper.make_node("Squeeze", ["Y", "one"], ["y"])
     info = helper.make_tensor_value_info

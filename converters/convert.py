@@ -27,7 +27,6 @@ Data: TypeAlias = "Mapping[str, npt.ArrayLike] | npt.ArrayLike"
 Progress: TypeAlias = "Callable[[str], None]"
 
 SCHEMA = "rnnrt.conversion/1"
-_TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
 @dataclass
@@ -78,6 +77,9 @@ def prepare(
     batch: int | None = None,
     state_pairs: Pairs | None = None,
     linear_before_reset: int | None = None,
+    prefix: str = "",
+    cell: str | None = None,
+    architecture: Architecture = None,
 ) -> ir.Graph:
     """Read a model and bring it to the form that is packed: operators of the runtime, states lifted.
 
@@ -95,6 +97,8 @@ def prepare(
         (input, output) names that form state variables, beyond those that are found.
     linear_before_reset
         What every GRU of an .onnx file has, 0 or 1, whatever the file says: for files of a faulty exporter.
+    prefix, cell, architecture
+        Of a checkpoint: which tensors, which recurrent layer, or how the layers are connected; see `architecture.load`.
 
     Raises
     ------
@@ -105,12 +109,18 @@ def prepare(
     OSError
         The file can't be read.
     """
-    graph = exporter_faults.check(_load(source), linear_before_reset)
+    graph = _load(source, {"prefix": prefix or None, "cell": cell, "architecture": architecture})
+    graph = exporter_faults.check(graph, linear_before_reset)
     graph = simplify.simplify(graph, set_values=set_values, shapes=shapes, batch=batch)
     return states.lift(graph, dict(state_pairs) if state_pairs else None)
 
 
-def _load(source: Any) -> ir.Graph:
+def _load(source: Any, options: Mapping[str, Any]) -> ir.Graph:
+    given = {name: value for name, value in options.items() if value is not None}
+    if is_checkpoint(source):
+        return load_checkpoint(source, **given)
+    if given:
+        raise ValueError(f"{', '.join(given)}: only a checkpoint can have this")
     if isinstance(source, (bytes, bytearray, memoryview)):
         from . import from_onnx
 
@@ -120,15 +130,16 @@ def _load(source: Any) -> ir.Graph:
 
         return from_torch.load(source)
     path = Path(source)
-    if path.suffix.lower() in _TORCH_SUFFIXES:
-        from . import from_torch
-
-        return from_torch.load(path)
     if path.suffix.lower() == ".rnnrt":
         raise ModelFormatError(f"{path} is a converted model already")
     from . import from_onnx
 
     return from_onnx.load(path)
+
+
+def is_checkpoint(source: Any) -> bool:
+    """Is it the path of a file that is a checkpoint by its name?"""
+    return isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() in SUFFIXES
 
 
 def _shape(value: ir.Value | None) -> list[int | str]:
@@ -178,6 +189,9 @@ def convert(
     batch: int | None = None,
     states: Pairs | None = None,
     linear_before_reset: int | None = None,
+    prefix: str = "",
+    cell: str | None = None,
+    architecture: Architecture = None,
     keep_float: Sequence[str] = (),
     verify: bool = True,
     seed: int = 0,
@@ -197,7 +211,7 @@ def convert(
         Path of the .rnnrt file; it appears complete or not at all. None: nothing is written.
     quantize
         None (f32) or ``"int8"``.
-    set_values, shapes, batch, states, linear_before_reset
+    set_values, shapes, batch, states, linear_before_reset, prefix, cell, architecture
         See `prepare` (``states`` is its ``state_pairs``).
     keep_float
         Glob patterns over layer names that stay f32.
@@ -297,7 +311,7 @@ def original_onnx(source: Any, linear_before_reset: int | None = None) -> bytes 
     """What onnxruntime can load, corrected where that is asked for; None where the source is no ONNX model."""
     in_memory = isinstance(source, (bytes, bytearray, memoryview))
     if not in_memory and not (
-        isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() not in _TORCH_SUFFIXES
+        isinstance(source, (str, os.PathLike)) and not is_checkpoint(source)
     ):
         return None
     original = bytes(source) if in_memory else os.fspath(source)
@@ -347,6 +361,9 @@ def verify_file(
     batch: int | None = None,
     states: Pairs | None = None,
     linear_before_reset: int | None = None,
+    prefix: str = "",
+    cell: str | None = None,
+    architecture: Architecture = None,
     seed: int = 0,
     frames: int = FRAMES,
     data: Data | None = None,

@@ -119,5 +119,5 @@ def _read_zip(source: Source, tensors: Tensors) -> Checkpoint:
 
 def _found(source: Source, kind: str, tensors: dict[str, Tensor], skipped: dict[str, Tensor]) -> Checkpoint:
     if not tensors:
-        raise ModelFormatError("there is no tensor in it" + (" but an optimizer's" if skipped else ""))
+        raise ModelFormatError("holds no state_dict: there is no tensor in it" + (" but an optimizer's" if skipped else ""))
     return Checkpoint(source.path, kind, tensors, skipped)

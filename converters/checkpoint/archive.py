@@ -140,7 +140,7 @@ def _directory(source: Source) -> tuple[int, int, int]:
     end = source.size - length + at
     if end + 22 + comment != source.size:
         raise ModelFormatError("the zip file has bytes behind its end")
-    if 0xFFFF in (count, here) or 0xFFFFFFFF in (size, start):
+    if source.read(max(end - 20, 0), min(end, 20))[:4] == _LOCATOR64:  # torch always writes one
         end, disk, first, here, count, size, start = _directory64(source, end)
     if disk or first or here != count or start + size != end:
         raise ModelFormatError("the zip file's directory is not where its end says")
