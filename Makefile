@@ -42,7 +42,7 @@ check-style: $(STAMPS)/check
 	$(BIN)/ruff check $(PYTHON_CODE)
 	$(BIN)/ruff format --check $(PYTHON_CODE)
 
-check-types: $(STAMPS)/plot $(STAMPS)/check build/types/rnnrt
+check-types: $(STAMPS)/test $(STAMPS)/check build/types/rnnrt
 	MYPYPATH=build/types $(BIN)/mypy -p rnnrt
 	MYPYPATH=build/types:examples:scripts:benchmarks $(BIN)/mypy scripts/*.py examples/*.py benchmarks/*.py
 	MYPYPATH=build/types $(BIN)/stubtest rnnrt._rnnrt
