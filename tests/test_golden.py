@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rnnrt.converters.convert import convert
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -69,6 +70,23 @@ def test_aarch64(tmp_path: Path, tool: Callable[[str], str]) -> None:
     program = _build(AARCH64, tmp_path / "golden", tool)
     for cpu, isas in CPUS.items():
         _check([tool("qemu-aarch64"), "-cpu", cpu, str(program)], isas)
+
+
+def test_real_models_on_aarch64(models_dir: Path, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    """NSNet2 and Silero give the bits on ARM that they give here, whole and in steps."""
+    native = _build(NATIVE["gcc-O2"], tmp_path / "native", tool)
+    foreign = _build(AARCH64, tmp_path / "foreign", tool)
+    command = [tool("qemu-aarch64"), "-cpu", "cortex-a76", str(foreign)]
+    for source in ("nsnet2-20ms-baseline", "silero_vad_16k_sequence"):
+        for mode in (None, "int8"):
+            path = tmp_path / f"{source}-{mode}.rnnrt"
+            convert(models_dir / f"{source}.onnx", path, quantize=mode, verify=False)
+            found: dict[str, list[str]] = {}
+            for program in ([str(native)], command):
+                output = subprocess.run([*program, str(path), "8"], check=True, capture_output=True, text=True).stdout
+                found |= {isa: hashes for isa, *hashes in (line.split() for line in output.splitlines())}
+            assert {"scalar", "neon", "neondot"} < set(found)
+            assert len({text for hashes in found.values() for text in hashes}) == 1, (path.name, found)
 
 
 def test_files_are_what_the_generator_makes() -> None:
