@@ -485,6 +485,11 @@ def test_bench_times_a_model_beside_onnxruntime(invoke: Invoke, tmp_path: Path, 
     assert found["timings"][0]["ratio"] == 1
     assert found["max_scaled_error"] <= 1e-5
     assert any("starts every timed step from zeros" in note for note in found["notes"])
+    checkpoint = tmp_path / "model.pt"
+    checkpoint.write_bytes(b"")
+    refused = invoke("bench", target, "--against", checkpoint)
+    assert refused.exit_code == 2
+    assert "expected an .onnx model" in refused.stderr
     text = invoke("bench", target, "--seconds", "0.02")
     assert text.exit_code == 0
     assert "rnnrt step" in text.stdout

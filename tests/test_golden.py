@@ -25,6 +25,7 @@ NATIVE = {
     "clang-O2": ["clang", "-std=c11", "-O2"],
 }
 AARCH64 = ["aarch64-linux-gnu-gcc", "-std=gnu11", "-O2", "-static"]
+AARCH64_CLANG = ["clang", "--target=aarch64-linux-gnu", "-std=c11", "-O2", "-static"]
 CPUS = {"cortex-a53": {"scalar", "neon"}, "cortex-a76": {"scalar", "neon", "neondot"}}
 
 
@@ -66,8 +67,9 @@ def test_native(build: str, tmp_path: Path, tool: Callable[[str], str]) -> None:
     _check([str(program)], _native_isas())
 
 
-def test_aarch64(tmp_path: Path, tool: Callable[[str], str]) -> None:
-    program = _build(AARCH64, tmp_path / "golden", tool)
+@pytest.mark.parametrize("command", [AARCH64, AARCH64_CLANG], ids=["gcc", "clang"])
+def test_aarch64(command: list[str], tmp_path: Path, tool: Callable[[str], str]) -> None:
+    program = _build(command, tmp_path / "golden", tool)
     for cpu, isas in CPUS.items():
         _check([tool("qemu-aarch64"), "-cpu", cpu, str(program)], isas)
 

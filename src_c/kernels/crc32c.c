@@ -45,14 +45,16 @@ rnnrt_crc32c_fn rnnrt_crc32c_best(void) {
 #define RNNRT_HWCAP_CRC32 (1ul << 7)
 
 #if defined(__clang__)
+#define CRC32C_TARGET "crc"
 #define CRC32C_8(crc, word) __builtin_arm_crc32cd(crc, word)
 #define CRC32C_1(crc, byte) __builtin_arm_crc32cb(crc, byte)
 #else
+#define CRC32C_TARGET "+crc"
 #define CRC32C_8(crc, word) __builtin_aarch64_crc32cx(crc, word)
 #define CRC32C_1(crc, byte) __builtin_aarch64_crc32cb(crc, byte)
 #endif
 
-__attribute__((target("+crc"))) static uint32_t crc32c_arm(uint32_t crc, const void *data, size_t len) {
+__attribute__((target(CRC32C_TARGET))) static uint32_t crc32c_arm(uint32_t crc, const void *data, size_t len) {
     const uint8_t *p = data;
     crc = ~crc;
     for (; len >= 8; len -= 8, p += 8) {

@@ -44,7 +44,7 @@ typedef enum rnnrt_unary {
     RNNRT_ELU,              /* x < 0 ? a * (e^x - 1) : x */
     RNNRT_SOFTSIGN,         /* x / (1 + |x|) */
     RNNRT_SOFTPLUS,         /* max(x, 0) + log(1 + e^-|x|) */
-    RNNRT_CLIP,             /* x < a ? a : (x > b ? b : x) */
+    RNNRT_CLIP,             /* t = x < a ? a : x; b < t ? b : t  (a > b gives b, as ONNX says) */
     RNNRT_EXP,
     RNNRT_LOG,  /* log(0) = -inf, log(x < 0) = NaN */
     RNNRT_SQRT, /* correctly rounded; sqrt(x < 0) = NaN */
