@@ -63,7 +63,7 @@ class BenchReport:
     load: float
     clock_ns: float
     seconds: float
-    max_abs_error: float | None = None  # rnnrt against onnxruntime over the same steps; None: not compared
+    max_scaled_error: float | None = None  # rnnrt against onnxruntime over the same steps; None: not compared
     notes: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 

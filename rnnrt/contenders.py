@@ -18,6 +18,7 @@ import rnnrt
 
 Feed: TypeAlias = "dict[str, NDArray[Any]]"
 """One time step: input name -> array with TIME = 1 and BATCH = 1."""
+Values: TypeAlias = "NDArray[np.float64]"
 
 _CLOCK = time.perf_counter_ns
 
@@ -225,7 +226,7 @@ class OrtBound:
         first = model.session.run(model.output_names(), {**feeds[0], **states[0], **model.constants})
         self._y: Feed = {name: np.zeros_like(array) for name, array in zip(model.output_names(), first, strict=True)}
         after = {output: name for name, output in model.states}
-        self._kept = [*(wrap(a) for a in self._x.values()), *model.constants.values()]
+        self._kept = (states, model.constants)  # the bindings point into these arrays
         self._bindings = []
         for old, new in (states, states[::-1]):
             binding = model.session.io_binding()
@@ -256,11 +257,10 @@ class OrtBound:
         return taken
 
 
-def largest_error(model: rnnrt.Model, other: OrtModel, feeds: Sequence[Feed]) -> float | None:
-    """Largest difference of any output between stepping and onnxruntime, scaled by max(1, largest reference).
+def side_by_side(model: rnnrt.Model, other: OrtModel, feeds: Sequence[Feed]) -> dict[str, tuple[Values, Values]]:
+    """Every output that both have, over the same steps: name -> what stepping gives, what onnxruntime gives; float64.
 
     Models with a time axis are run over the whole sequence by onnxruntime, so that a state inside the graph counts.
-    None: they have no output in common.
     """
     ours = StreamContender("", model, feeds).outputs()
     if model.has_time:
@@ -272,16 +272,23 @@ def largest_error(model: rnnrt.Model, other: OrtModel, feeds: Sequence[Feed]) ->
         theirs = OrtRun(other, [whole]).outputs()
     else:
         theirs = OrtRun(other, feeds).outputs()
-    worst = None
+    found = {}
     for info in model.outputs:
         if info.name in theirs[0]:
             reference = np.stack([_steps_first(info, y[info.name]) for y in theirs]).astype(np.float64).reshape(-1)
             given = np.stack([y[info.name] for y in ours]).astype(np.float64).reshape(-1)
-            if "T" not in info.shape and model.has_time:
-                given = given[-reference.size :]  # a value of the last step
-            error = float(np.abs(given - reference).max() / max(1.0, np.abs(reference).max()))
-            worst = error if worst is None else max(worst, error)
-    return worst
+            # an output without a time axis is the last step's
+            found[info.name] = (given[-reference.size :], reference)
+    return found
+
+
+def largest_error(model: rnnrt.Model, other: OrtModel, feeds: Sequence[Feed]) -> float | None:
+    """Largest ``|d| / max(1, |reference|)`` of any output against onnxruntime; None: no output in common."""
+    errors = [
+        float((np.abs(given - reference) / np.maximum(1.0, np.abs(reference))).max())
+        for given, reference in side_by_side(model, other, feeds).values()
+    ]
+    return max(errors, default=None)
 
 
 def _steps_first(info: rnnrt.TensorInfo, array: NDArray[Any]) -> NDArray[Any]:

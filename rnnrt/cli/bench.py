@@ -90,6 +90,10 @@ def _bench(file: Path, as_json: bool, options: dict[str, Any]) -> None:
 def _open(path: Path, feed: Feed, options: dict[str, Any]) -> OrtModel:
     """The session, with the states that the converter finds in the model and the inputs that are given as constants."""
     path.open("rb").close()  # onnxruntime has an exception of its own for a missing file
+    from rnnrt.converters.convert import is_checkpoint
+
+    if is_checkpoint(path):
+        raise click.UsageError(f"--against {path}: expected an .onnx model, onnxruntime runs no checkpoints")
     with usage_errors():
         graph = prepare(path, options)
         states = [(state.input, state.output) for state in graph.states]
@@ -121,8 +125,10 @@ def _print_report(file: Path, report: BenchReport) -> None:
     console.print(f"{file}, batch 1, one thread, {report.isa} on {report.cpu}", markup=False)
     rows = [(t.name, t.p50_us, t.p90_us, t.p99_us, t.min_us, f"{report.ratio(t):.2f}", t.steps) for t in report.timings]
     console.print(output.table("", ("", *_RIGHT), rows, right=_RIGHT))
-    if report.max_abs_error is not None:
-        console.print(f"largest difference to onnxruntime: {report.max_abs_error:.3g} (scaled by max(1, |reference|))")
+    if report.max_scaled_error is not None:
+        console.print(
+            f"largest difference to onnxruntime: {report.max_scaled_error:.3g} (scaled by max(1, |reference|))"
+        )
     for note in report.notes:
         output.stderr().print(f"[yellow]note[/]: {escape(note)}")
 
