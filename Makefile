@@ -93,7 +93,7 @@ $(STAMPS)/plot: $(STAMPS)/rnnrt
 	touch $@
 
 $(STAMPS)/test: $(STAMPS)/plot
-	$(PIP) pytest hypothesis
+	$(PIP) pytest hypothesis onnxscript
 	$(PIP) torch==2.13.0
 	touch $@
 

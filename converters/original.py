@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +17,19 @@ Array: TypeAlias = "npt.NDArray[Any]"
 
 _TYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(bool)": "bool"}
 _TYPES |= {f"tensor({name})": name for name in ("float16", "int8", "uint8", "int16", "int32", "int64")}
+
+
+def _session(source: str | bytes, optimized: bool) -> Any:
+    import onnxruntime  # here: the converters must import without it
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # a failure is reported by its exception
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxModel:
@@ -35,16 +48,10 @@ class OnnxModel:
     def __init__(
         self, source: str | os.PathLike[str] | bytes, graph: ir.Graph, set_values: Mapping[str, npt.ArrayLike]
     ) -> None:
-        import onnxruntime  # here: the converters must import without it
-
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        model = source if isinstance(source, bytes) else os.fspath(source)
-        self.version = str(onnxruntime.__version__)
-        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.source = source if isinstance(source, bytes) else os.fspath(source)
+        self.session = _session(self.source, optimized=True)
+        self.optimized = True
+        self.version = str(sys.modules["onnxruntime"].__version__)
         self.inputs = {each.name: each for each in self.session.get_inputs()}
         self.outputs = [each.name for each in self.session.get_outputs()]
         self.graph = graph
@@ -70,7 +77,21 @@ class OnnxModel:
         for name, value in {**self.set_values, **feeds, **states}.items():
             if name in self.inputs:  # an input that nothing reads may have been dropped by onnxruntime
                 given[name] = self._shaped(name, np.asarray(value, _TYPES.get(self.inputs[name].type)))
-        return dict(zip(self.outputs, map(np.asarray, self.session.run(None, given)), strict=True))
+        return dict(zip(self.outputs, map(np.asarray, self._evaluate(given)), strict=True))
+
+    def _evaluate(self, given: Mapping[str, Array]) -> Sequence[Array]:
+        """All outputs; with the optimizer off if that is what makes it run.
+
+        onnxruntime's optimizer trusts declared shapes, and torch's dynamo exporter declares the example's number of time
+        steps for outputs that depend on time: the fused Gemm then fails at any other number.
+        """
+        try:
+            return self.session.run(None, given)  # type: ignore[no-any-return]
+        except Exception:
+            if not self.optimized:
+                raise
+            self.session, self.optimized = _session(self.source, optimized=False), False
+            return self.session.run(None, given)  # type: ignore[no-any-return]
 
     def _shaped(self, name: str, value: Array) -> Array:
         """A constant given as a number for an input of shape [1], and the like."""
