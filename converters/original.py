@@ -82,8 +82,8 @@ class OnnxModel:
     def _evaluate(self, given: Mapping[str, Array]) -> Sequence[Array]:
         """All outputs; with the optimizer off if that is what makes it run.
 
-        onnxruntime's optimizer trusts declared shapes, and torch's dynamo exporter declares the example's number of time
-        steps for outputs that depend on time: the fused Gemm then fails at any other number.
+        onnxruntime's optimizer trusts declared shapes, and torch's dynamo exporter declares the example's number of
+        time steps for outputs that depend on time: the fused Gemm then fails at any other number.
         """
         try:
             return self.session.run(None, given)  # type: ignore[no-any-return]
