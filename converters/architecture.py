@@ -266,7 +266,7 @@ class _Entry:
 
     def _activation(self) -> None:
         op, fixed = _ACTIVATIONS[self.type]
-        attrs = dict(fixed)
+        attrs: dict[str, Any] = dict(fixed)
         for parameter, (attribute, default) in _PARAMETERS.get(self.type, {}).items():
             value = self.entry.get(parameter, default)
             if not isinstance(value, (int, float)):
@@ -316,7 +316,7 @@ def _one_stack(checkpoint: Checkpoint, prefix: str, cell: str | None) -> Graph:
 
 
 def _only(checkpoint: Checkpoint, stack: Stack) -> Graph:
-    arrays = {name: checkpoint.tensors[name].array() for name in stack.tensors.values()}
+    arrays = {name: checkpoint.array(name) for name in stack.tensors.values()}
     graph = build(arrays, [{"type": stack.op or "LSTM", "weights": stack.name, "name": stack.name or "rnn"}])
     left = len(checkpoint.tensors) - len(stack.tensors)
     if left:

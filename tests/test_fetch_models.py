@@ -34,7 +34,13 @@ def test_models_that_are_there_are_not_downloaded_again(models_dir: Path, monkey
         "nsnet2-20ms-baseline.onnx",
         "silero_vad_16k_sequence.onnx",
         "silero_vad_16k_op15.onnx",
+        "silero_vad.jit",
+        "silero_vad_16k.safetensors",
+        "pretrained.pt",
+        "checkpoint20.npz",
         "dksplit-int8.onnx",
+        "model_1.onnx",
+        "model_2.onnx",
     }
     assert all(p.is_file() for p in found)
 

@@ -24,7 +24,7 @@ from .stacks import Stack, find_stacks
 from .tensor import Array, Tensor, Tensors
 from .walk import named_tensors
 
-__all__ = ["SUFFIXES", "Checkpoint", "Stack", "Tensor", "read"]
+__all__ = ["SUFFIXES", "Checkpoint", "Stack", "Tensor", "find_stacks", "read"]
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".tar", ".bin", ".jit", ".ts", ".safetensors", ".npz")
 _PICKLE = b"\x80"
@@ -59,8 +59,21 @@ class Checkpoint:
         ModelFormatError
             The file is damaged, or has changed since it was opened.
         """
+        return {name: self.array(name) for name in self.tensors if name.startswith(prefix)}
+
+    def array(self, name: str) -> Array:
+        """The numbers of one tensor, a model's or an optimizer's: read-only, see `Tensor.array`.
+
+        Raises
+        ------
+        ModelFormatError
+            As `arrays`.
+        KeyError
+            There is none of this name.
+        """
+        tensor = self.tensors[name] if name in self.tensors else self.skipped[name]
         try:
-            return {name: tensor.array() for name, tensor in self.tensors.items() if name.startswith(prefix)}
+            return tensor.array()
         except ModelFormatError as error:
             raise ModelFormatError(f"'{self.path}': {error}") from None
 
@@ -119,5 +132,7 @@ def _read_zip(source: Source, tensors: Tensors) -> Checkpoint:
 
 def _found(source: Source, kind: str, tensors: dict[str, Tensor], skipped: dict[str, Tensor]) -> Checkpoint:
     if not tensors:
-        raise ModelFormatError("holds no state_dict: there is no tensor in it" + (" but an optimizer's" if skipped else ""))
+        raise ModelFormatError(
+            "holds no state_dict: there is no tensor in it" + (" but an optimizer's" if skipped else "")
+        )
     return Checkpoint(source.path, kind, tensors, skipped)

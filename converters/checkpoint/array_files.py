@@ -56,17 +56,24 @@ def read_safetensors(source: Source, tensors: Tensors) -> dict[str, Tensor]:
         with safe_open(source.path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise ModelFormatError(f"not a safetensors file, or damaged: {str(error)[:200]}") from None
-    header: dict[str, Any] = json.loads(source.read(8, length))
+        raise ModelFormatError(
+            f"not a safetensors file, or damaged: {str(error).partition(chr(10))[0][:200]}"
+        ) from None
     found = {}
-    for name, about in header.items():
-        if name == "__metadata__":
-            continue
-        if about["dtype"] not in _SAFETENSORS:
-            raise ModelFormatError(f"'{name}' is of type {about['dtype']}, which is not supported")
-        begin, end = about["data_offsets"]
-        storage = Storage(source, 8 + length + begin, end - begin)
-        found[name] = tensors.make(storage, _SAFETENSORS[about["dtype"]], 0, about["shape"], _packed(about["shape"]))
+    try:
+        header: dict[str, Any] = json.loads(source.read(8, length))
+        for name, about in header.items():
+            if name == "__metadata__":
+                continue
+            if about["dtype"] not in _SAFETENSORS:
+                raise ModelFormatError(f"'{name}' is of type {about['dtype']}, which is not supported")
+            begin, end = about["data_offsets"]
+            storage = Storage(source, 8 + length + begin, end - begin)
+            found[name] = tensors.make(
+                storage, _SAFETENSORS[about["dtype"]], 0, about["shape"], _packed(about["shape"])
+            )
+    except (KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:  # the library read it another way
+        raise ModelFormatError(f"a header that is not sound: {str(error)[:200]}") from None
     return found
 
 
@@ -95,7 +102,8 @@ def _array(record: Record, tensors: Tensors) -> Tensor:
             raise ValueError(f"version {version}")
         shape, fortran, dtype = read(head)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, EOFError) as error:
-        raise ModelFormatError(f"'{record.name}' is no array of numbers: {str(error)[:200]}") from None
+        reason = str(error).partition("\n")[0][:200]
+        raise ModelFormatError(f"'{record.name}' is no array of numbers: {reason}") from None
     if dtype.str[1:] not in _NUMPY:
         raise ModelFormatError(f"'{record.name}' holds {dtype.kind!r}, which are no numbers that are supported")
     if any(type(n) is not int or n < 0 for n in shape):

@@ -261,6 +261,7 @@ _CALLS: dict[tuple[str, str], Call] = {
     ("builtins", "list"): _sequence,
     ("__builtin__", "int"): _first,
     ("builtins", "int"): _first,
+    ("__builtin__", "long"): _first,  # int, in protocol 2
     ("__builtin__", "float"): _first,
     ("builtins", "float"): _first,
     ("_codecs", "encode"): _encode,

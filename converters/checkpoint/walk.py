@@ -11,7 +11,7 @@ from .names import ScriptObject
 from .tensor import Tensor
 
 MAX_DEPTH = 64
-MAX_ITEMS = 4_000_000  # visited, counting containers that appear several times
+MAX_ITEMS = 1_000_000  # visited, counting containers that appear several times
 MAX_NAME = 1024  # characters of a dotted name
 
 _OPTIMIZER = re.compile(r"(?:\w*_)?optim(?:izer)?s?(?:_states?|_state_dict)?|(?:lr_)?schedulers?|grad_scaler|amp")

@@ -1,4 +1,4 @@
-"""``rnnrt convert``: an ONNX model to a verified .rnnrt file."""
+"""``rnnrt convert``: an ONNX model or a checkpoint to a verified .rnnrt file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import rnnrt
 from rnnrt.cli import output
 from rnnrt.cli.arguments import dims, number_or_list, pairs, read_arrays, state_pairs, usage_errors
 from rnnrt.cli.exits import Exit, json_option
+from rnnrt.cli.listing import list_checkpoint
 from rnnrt.cli.report import print_layers, print_notes, print_verification, verdict
 
 
@@ -31,6 +32,14 @@ def model_options(command: Any) -> Any:
             type=click.IntRange(0, 1),
             help="What every GRU has, whatever the file says: 1 corrects files of a faulty PyTorch exporter.",
         ),
+        click.option(
+            "--architecture",
+            type=click.Path(path_type=Path),
+            metavar="FILE.toml",
+            help="How the layers of a checkpoint are connected.",
+        ),
+        click.option("--cell", metavar="NAME", help="The one recurrent layer of a checkpoint that is wanted."),
+        click.option("--prefix", default="", metavar="TEXT", help="How the names of a checkpoint's tensors begin."),
     ):
         command = option(command)
     return command
@@ -56,6 +65,9 @@ def model_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
         "batch": options["batch"],
         "states": state_pairs(options["states"]),
         "linear_before_reset": options["linear_before_reset"],
+        "prefix": options["prefix"],
+        "cell": options["cell"],
+        "architecture": options["architecture"],
     }
 
 
@@ -75,9 +87,8 @@ def verification_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", "target", required=True, type=click.Path(path_type=Path), help="The .rnnrt file to write."
-)
+@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The .rnnrt file to write.")
+@click.option("--list", "listing", is_flag=True, help="Only list what is in a checkpoint: tensors, recurrent layers.")
 @click.option("--quantize", type=click.Choice(("int8",)), help="Precision of the weights; default: f32.")
 @click.option(
     "--keep-float", multiple=True, metavar="PATTERN", help="Layers that stay f32 all the same, by name (*, ?)."
@@ -90,18 +101,24 @@ def convert(
     ctx: click.Context,
     /,
     source: Path,
-    target: Path,
+    target: Path | None,
+    listing: bool,
     quantize: str | None,
     keep_float: Sequence[str],
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Convert an ONNX model, SOURCE, to a verified file.
+    """Convert an ONNX model or a checkpoint, SOURCE, to a verified file.
 
     The result is compared with onnxruntime and with float64 over the same input. Nothing is written when that fails
     (exit code 1) or something is not supported (3: all of it is listed).
     """
+    if target is None and not listing:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     source.open("rb").close()  # a missing file is told before anything heavy is imported
+    if target is None or listing:
+        list_checkpoint(source, options["prefix"], as_json)
+        return
     from rnnrt.converters import convert as converter
 
     try:
