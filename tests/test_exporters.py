@@ -1,4 +1,4 @@
-"""What both of torch's ONNX exporters write converts, verifies and, where it is causal and time is symbolic, streams."""
+"""What both of torch's ONNX exporters write converts, verifies and, where causal and symbolic in time, streams."""
 
 from __future__ import annotations
 
