@@ -17,8 +17,6 @@ F32 = npt.NDArray[np.float32]
 SAMPLES, CONTEXT = 512, 64  # new samples of a frame, and how many of the frame before stand in front of them
 TOLERANCE = 1e-5  # of |rnnrt - onnxruntime| / max(1, |onnxruntime|)
 THRESHOLD = 0.5
-# 8 bits are too few for the weights of the front end's convolutions: with them 5 of 1026 frames decide otherwise.
-KEEP_FLOAT = ("*stft*", "*encoder*")
 EXPORTS = ("sequence", "op15")
 
 
@@ -82,7 +80,6 @@ def files(
                 source,
                 made[export, precision],
                 quantize=mode,
-                keep_float=KEEP_FLOAT if mode else (),
                 data={"input": frames},
                 **options[export],
             )
