@@ -7,7 +7,7 @@ batches. What is left has its parameters (axes, starts, shape, ...) as attribute
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -68,9 +68,21 @@ def simplify(
             fixed.notes.append(f"batch is fixed to 1, because of {why}")
             result, problems = fixed, remaining
     if problems or result is None:
-        listed = "\n".join(f"  {p}" for p in problems)
-        raise UnsupportedError(f"this model can't be converted:\n{listed}", problems)
+        hints = list(_hints(graph, given, wanted))
+        lines = [f"  {p}" for p in problems] + [f"  hint: {h}" for h in hints]
+        raise UnsupportedError("this model can't be converted:\n" + "\n".join(lines), problems, hints)
     return result
+
+
+def _hints(graph: Graph, given: Mapping[str, Array], shapes: Mapping[str, tuple[int | str, ...]]) -> Iterator[str]:
+    """What the caller could still say about the inputs of a graph that does not convert."""
+    for value in graph.inputs:
+        declared = tuple(graph.declared.get(value.name, value.shape or ()))
+        if value.dtype.kind in "iub" and declared in ((), (1,)) and value.name not in given:
+            yield f"'{value.name}' is one {value.dtype}: if it selects a variant, fix it with --set {value.name}=VALUE"
+        elif value.name not in shapes and any(isinstance(d, str) for d in declared):
+            dims = ",".join(map(str, declared))
+            yield f"'{value.name}' is declared as [{dims}]: say what these are with --shape {value.name}=..."
 
 
 def _unknown(graph: Graph | None) -> int:

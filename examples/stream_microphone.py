@@ -3,7 +3,8 @@
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | python examples/stream_microphone.py nsnet2.rnnrt |
         aplay -q -f S16_LE -r 16000 -c 1 -t raw
 
-Any source and sink of raw samples will do (ffmpeg, sox, a socket). The sound comes out 10 ms after it went in.
+Any source and sink of raw samples will do (ffmpeg, sox, a socket). The sound comes out 20 ms after it went in: 10 ms
+to fill a hop and 10 ms of overlap between windows.
 """
 
 from __future__ import annotations

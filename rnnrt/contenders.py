@@ -277,6 +277,10 @@ def side_by_side(model: rnnrt.Model, other: OrtModel, feeds: Sequence[Feed]) -> 
         if info.name in theirs[0]:
             reference = np.stack([_steps_first(info, y[info.name]) for y in theirs]).astype(np.float64).reshape(-1)
             given = np.stack([y[info.name] for y in ours]).astype(np.float64).reshape(-1)
+            if reference.size > given.size:
+                raise ValueError(
+                    f"output '{info.name}' has {given.size} values here and {reference.size} in onnxruntime"
+                )
             # an output without a time axis is the last step's
             found[info.name] = (given[-reference.size :], reference)
     return found

@@ -25,19 +25,22 @@ class UnsupportedError(RnnrtError, NotImplementedError):
         What cannot be done.
     problems : iterable, optional
         Every single reason, not only the first (the converter's are ``rnnrt.converters.ir.Problem``).
+    hints : iterable of str, optional
+        What the caller could still say.
 
     Attributes
     ----------
-    problems : list
+    problems, hints : list
         As given; empty where the message says it all.
     """
 
-    def __init__(self, message: str, problems: Iterable[Any] = ()) -> None:
+    def __init__(self, message: str, problems: Iterable[Any] = (), hints: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.problems: list[Any] = list(problems)
+        self.hints: list[str] = list(hints)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (*self.args, self.problems)
+        return type(self), (*self.args, self.problems, self.hints)
 
 
 class VerificationError(RnnrtError):

@@ -414,6 +414,7 @@ class Stream(StreamCore):
         TypeError, ValueError
             Something does not fit this model; the state is as before.
         """
+        self._values()  # a closed stream says so first
         states = self.model.states
         arrays = []
         for info, value in zip(states, named(states, dict(values), "state")):

@@ -244,6 +244,14 @@ def test_keep_float_keeps_a_layer(invoke: Invoke, tmp_path: Path, source: Path) 
     assert "the_gru" in wrong.stderr
 
 
+def test_what_could_still_be_said_is_hinted_at(invoke: Invoke, models_dir: Path, tmp_path: Path) -> None:
+    result = invoke("convert", models_dir / "silero_vad_16k_op15.onnx", "-o", tmp_path / "out.rnnrt")
+    assert result.exit_code == 3
+    assert "hint: 'sr' is one" in result.stderr
+    assert "--set sr=" in result.stderr
+    assert "--shape input=" in result.stderr
+
+
 def test_unsupported_models_end_with_3_and_all_problems(invoke: Invoke, tmp_path: Path) -> None:
     source = gru_onnx(tmp_path / "odd.onnx", bad=["Sin", "Erf"])
     target = tmp_path / "out.rnnrt"

@@ -79,7 +79,7 @@ def _bench(file: Path, as_json: bool, options: dict[str, Any]) -> None:
     model = rnnrt.load(file, options["isa"])
     feeds = _feeds(model, options["data"]) if options["data"] else seeded_feeds(model, seed=options["seed"])
     against = _open(options["against"], feeds[0], options) if options["against"] else None
-    with output.progress_bar("timing") as show:
+    with usage_errors(), output.progress_bar("timing") as show:
         report = bench_model(model, against, feeds=feeds, seconds=options["seconds"] or 3.0, on_round=show)
     if as_json:
         output.print_json("bench", {"ok": True, "file": str(file), "mode": "model", **report.to_dict()})
@@ -111,7 +111,8 @@ def _feeds(model: rnnrt.Model, path: Path) -> list[Feed]:
         frame = tuple(1 if isinstance(d, str) else d for d in info.shape)
         array = np.ascontiguousarray(arrays[info.name], info.dtype)
         elements = int(np.prod(frame))
-        if array.size == 0 or array.size % elements:
+        wanted, given = (tuple(d for d in shape if d != 1) for shape in (frame, array.shape))
+        if array.size == 0 or array.size % elements or given[len(given) - len(wanted) :] != wanted:
             raise click.UsageError(f"--data {path}: shape {array.shape} is not made of frames of the input {info}")
         columns[info.name] = list(array.reshape(-1, *frame))
     counts = {name: len(column) for name, column in columns.items()}

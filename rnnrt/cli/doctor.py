@@ -105,7 +105,7 @@ def _print(content: dict[str, Any]) -> None:
     }
     if content["isa_problem"]:
         lines["instruction sets"] = f"{', '.join(content['isas'])}; NONE USABLE: {content['isa_problem']}"
-    lines["operators"] = ", ".join(content["operators"])
+    lines["runtime operators"] = ", ".join(content["operators"])
     bad = [check for check in content["self_check"] if not check["equal"]]
     count = len(content["self_check"])
     lines["self check"] = f"{count} models, the same bits on every instruction set" if not bad else "FAILED"

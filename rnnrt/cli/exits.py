@@ -98,8 +98,10 @@ def _explain_unsupported(error: Any) -> tuple[list[str], dict[str, Any]]:
         return [str(error)], {"problems": []}
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines = [f"this model can't be converted: {count}", *(f"  {problem}" for problem in problems)]
+    lines += [f"  hint: {hint}" for hint in error.hints]
     names = ("node", "op", "attribute", "reason")
-    return lines, {"problems": [{name: getattr(problem, name, "") for name in names} for problem in problems]}
+    listed = [{name: getattr(problem, name, "") for name in names} for problem in problems]
+    return lines, {"problems": listed, "hints": error.hints}
 
 
 def _plain(report: Any) -> Any:
