@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import transposes
+from . import fuse_cells, transposes
 from .ir import Graph, Node, Shape, Sym
 from .rewrite import OUTPUT, Pass, Rewriter, bind_outputs, fold, release_outputs, tidy_names, until_stable
 from .support import FUSED_ACTIVATIONS, REDUCE, VIEWS
@@ -24,6 +24,7 @@ def fuse(graph: Graph) -> None:
     if graph.outputs and not any(n.op == OUTPUT for n in graph.nodes):
         bind_outputs(graph, [v.name for v in graph.outputs])
     until_stable(graph, CLEANUP)
+    fuse_cells.fuse_cells(graph)
     transposes.minimise(graph, CLEANUP)
     until_stable(graph, [*CLEANUP, _fuse_activation])
     release_outputs(graph)

@@ -157,7 +157,8 @@ def _is_carried(graph: Graph, name: str, output: str) -> bool:
         if not touched:
             continue
         if node.op in RECURRENT:
-            if any(n in known and i not in _SLOTS for i, n in enumerate(node.inputs)):
+            others = [n for i, n in enumerate(node.inputs) if n in known and i not in _SLOTS]
+            if any(not _after_recurrence(graph, n) for n in others):  # the next layer may read a final state
                 return False
             for i, o in _SLOTS.items():
                 if i < len(node.inputs) and node.inputs[i] in known and o < len(node.outputs) and node.outputs[o]:
