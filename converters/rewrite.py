@@ -110,10 +110,6 @@ class Rewriter:
         self.graph.nodes[at : at + 1] = new
         self.refresh()
 
-    def insert_after(self, node: Node, new: list[Node]) -> None:
-        """Put nodes behind one."""
-        self.replace(node, [node, *new])
-
 
 Pass: TypeAlias = "Callable[[Rewriter, Node], bool]"
 
