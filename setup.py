@@ -1,4 +1,4 @@
-"""Builds the one extension module: rnnrt/_rnnrt.pyx and every C file of src_c."""
+"""Builds the one extension module: rnnrt/_rnnrt.pyx (and what it includes), every C file of src_c and of rnnrt."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
-SOURCES = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src_c").glob("*/*.c"))
-HEADERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src_c").glob("*/*.h"))
+
+
+def files(*patterns: str) -> list[str]:
+    """What matches, relative to here and in one order."""
+    found = [p for pattern in patterns for p in ROOT.glob(pattern) if p.name != "_rnnrt.c"]  # Cython's, if any
+    return sorted(p.relative_to(ROOT).as_posix() for p in found)
+
+
+SOURCES = files("src_c/*/*.c", "rnnrt/*.c")
+HEADERS = files("src_c/*/*.h", "rnnrt/*.h", "rnnrt/*.pxd", "rnnrt/*.pxi")
 
 
 def version() -> str:
@@ -31,7 +39,7 @@ extension = Extension(
     "rnnrt._rnnrt",
     ["rnnrt/_rnnrt.pyx", *SOURCES],
     depends=HEADERS,
-    include_dirs=["src_c/include", numpy.get_include()],
+    include_dirs=["src_c/include", "rnnrt", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_1_23_API_VERSION")],
     extra_compile_args=flags,
 )

@@ -1,6 +1,6 @@
 """src_c/include/rnnrt.h, declared."""
 
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 
 cdef extern from "rnnrt.h" nogil:
@@ -41,6 +41,12 @@ cdef extern from "rnnrt.h" nogil:
         int32_t dims[RNNRT_MAX_RANK]
         uint32_t ndim
         rnnrt_dtype dtype
+    ctypedef struct rnnrt_node_info:
+        const char *name
+        const char *op
+        rnnrt_dtype weights
+        uint64_t weight_bytes
+    ctypedef void (*rnnrt_probe)(void *context, uint32_t node) noexcept nogil
 
     rnnrt_status rnnrt_model_size(const void *blob, size_t len, size_t *bytes)
     rnnrt_status rnnrt_model_init(void *mem, size_t bytes, const void *blob, size_t len, rnnrt_model **model)
@@ -52,6 +58,8 @@ cdef extern from "rnnrt.h" nogil:
     rnnrt_status rnnrt_model_input(const rnnrt_model *model, uint32_t i, rnnrt_info *info)
     rnnrt_status rnnrt_model_output(const rnnrt_model *model, uint32_t i, rnnrt_info *info)
     rnnrt_status rnnrt_model_state(const rnnrt_model *model, uint32_t i, rnnrt_info *info)
+    uint32_t rnnrt_model_nodes(const rnnrt_model *model)
+    rnnrt_status rnnrt_model_node(const rnnrt_model *model, uint32_t i, rnnrt_node_info *info)
     int rnnrt_model_streamable(const rnnrt_model *model)
     int rnnrt_model_has_time(const rnnrt_model *model)
     const char *rnnrt_model_meta(const rnnrt_model *model, size_t *len)
@@ -67,6 +75,7 @@ cdef extern from "rnnrt.h" nogil:
     rnnrt_status rnnrt_state_get(const rnnrt_state *state, uint32_t i, void *dst, size_t bytes)
     rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, size_t bytes)
     size_t rnnrt_state_arena(const rnnrt_state *state)
+    void rnnrt_state_probe(rnnrt_state *state, rnnrt_probe probe, void *context)
 
     const char *rnnrt_strerror(rnnrt_status status)
     uint32_t rnnrt_abi_version()

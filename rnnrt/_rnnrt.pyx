@@ -3,6 +3,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from rnnrt._guard cimport rnnrt_guard, rnnrt_leave, rnnrt_try_enter
@@ -32,34 +33,7 @@ cdef int check(rnnrt_status status, bint loading=False) except -1:
     raise RnnrtError(text)
 
 
-def isas():
-    """Instruction sets that this build can use on this CPU, best first."""
-    found = []
-    while rnnrt_isa(len(found)) != NULL:
-        found.append(rnnrt_isa(len(found)).decode())
-    return found
-
-
-def operators():
-    """Operators of this build: (code, ONNX name, names of the integer attributes, names of the float attributes)."""
-    cdef uint32_t code
-    cdef const char *name
-    cdef const char *ints
-    cdef const char *floats
-    found = []
-    while (name := rnnrt_operator(len(found), &code, &ints, &floats)) != NULL:
-        found.append((code, name.decode(), tuple(ints.decode().split()), tuple(floats.decode().split())))
-    return found
-
-
-cdef list describe(const rnnrt_model *model, info_getter get, uint32_t count):
-    cdef rnnrt_info info
-    found = []
-    for i in range(count):
-        get(model, i, &info)
-        dims = tuple([d for d in info.dims[:info.ndim]])
-        found.append((info.name.decode(errors="backslashreplace"), dims, info.dtype))
-    return found
+include "_about.pxi"
 
 
 cdef class ModelCore:
@@ -232,11 +206,10 @@ cdef class StreamCore:
             for i in range(self.n_in + self.n_out):
                 self.at[i] += n * self.ports[i].bytes if self.ports[i].timed else 0
 
-    def _run(self, tuple arrays not None, Py_ssize_t time):
-        """`time` time steps over C-contiguous arrays: the inputs, then the outputs."""
+    cdef int point(self, tuple arrays, Py_ssize_t time) except -1:
+        """Enter, and set self.at to C-contiguous arrays of `time` time steps: the inputs, then the outputs."""
         cdef uint32_t i
         cdef cnp.ndarray a
-        cdef rnnrt_status status
         if len(arrays) != self.n_in + self.n_out or time < 0:
             raise ValueError(f"{len(arrays)} arrays for {self.n_in} inputs and {self.n_out} outputs, {time} steps")
         for i, a in enumerate(arrays):
@@ -246,6 +219,12 @@ cdef class StreamCore:
         self.enter()
         for i in range(self.n_in + self.n_out):
             self.at[i] = cnp.PyArray_BYTES(<cnp.ndarray>arrays[i])
+        return 0
+
+    def _run(self, tuple arrays not None, Py_ssize_t time):
+        """`time` time steps over C-contiguous arrays: the inputs, then the outputs."""
+        cdef rnnrt_status status
+        self.point(arrays, time)
         if <double>self.core.view.len * self.batch * time >= RELEASE_BYTES:
             with nogil:
                 status = self.advance(time)
@@ -298,3 +277,6 @@ cdef class StreamCore:
         n = rnnrt_state_arena(self.state)
         rnnrt_leave(&self.busy)
         return n
+
+
+include "_profile.pxi"

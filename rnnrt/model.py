@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, Self
 
+    from rnnrt.profile import Profile
+
 __all__ = ["Model", "Stream", "TensorInfo", "load"]
 
 Result: TypeAlias = "Array | dict[str, Array]"
@@ -183,6 +185,33 @@ class Model(ModelCore):
         if batch < 1 or (batch != 1 and not any("B" in info.shape for info in self.inputs)):
             raise ValueError(f"batch: got {batch}, expected {'at least 1' if batch < 1 else '1: the model fixes it'}")
         return Stream(self, 1, batch)
+
+    def profile(self, x: Any = None, *, time: int = 1, batch: int = 1, seconds: float = 0.5) -> Profile:
+        """Time every node and every operator of the model.
+
+        Parameters
+        ----------
+        x : array-like or dict of str to array-like, optional
+            Inputs of `time` steps and `batch` signals. Default: noise.
+        time : int
+            Time steps per call: 1 is stepping.
+        batch : int
+            Signals that advance together.
+        seconds : float
+            About how long to measure, in seconds.
+
+        Returns
+        -------
+        rnnrt.profile.Profile
+
+        Raises
+        ------
+        TypeError, ValueError
+            `x` does not fit, or a number that is not positive.
+        """
+        from rnnrt.profile import profile
+
+        return profile(self, x, time=time, batch=batch, seconds=seconds)
 
     def _symbols(self, values: Sequence[Array]) -> dict[str, int]:
         """Lengths of time and batch in arrays for the inputs."""

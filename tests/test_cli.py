@@ -124,6 +124,9 @@ def test_version(invoke: Invoke) -> None:
         ["bench", "--compare", "gru", "lstm", "--hidden", "0"],
         ["bench", "--compare", "gru", "lstm", "--plot", "x.txt"],
         ["bench", "--compare", "gru", "lstm", "--against", "x.onnx"],
+        ["bench", "--compare", "gru", "lstm", "--profile"],
+        ["bench", "x.rnnrt", "--profile", "--against", "x.onnx"],
+        ["bench", "x.rnnrt", "--profile", "--frames", "0"],
     ],
 )
 def test_usage_errors_end_with_2_and_say_so_on_stderr(invoke: Invoke, arguments: list[str]) -> None:

@@ -17,11 +17,12 @@ from rnnrt.cli.arguments import number_or_list, pairs, read_arrays, usage_errors
 from rnnrt.cli.cells import build_cell
 from rnnrt.cli.convert import model_options, prepare
 from rnnrt.cli.exits import json_option
+from rnnrt.cli.profile import profile_model
 from rnnrt.compare import GATES, Comparison, compare
 from rnnrt.contenders import Feed, OrtModel, seeded_feeds
 
 _FILE_ONLY = {
-    "against": "--against", "data": "--data",
+    "against": "--against", "data": "--data", "as_profile": "--profile",
     "states": "--state", "set_values": "--set", "shapes": "--shape", "batch": "--batch",
     "linear_before_reset": "--linear-before-reset",
 }  # fmt: skip
@@ -48,6 +49,12 @@ _RIGHT = ("p50 us", "p90 us", "p99 us", "min us", "ratio", "steps")
     "--quantize", type=click.Choice(("int8", "none")), default="int8", show_default=True, help="For --compare."
 )
 @click.option(
+    "--profile", "as_profile", is_flag=True, help="Time per node and per operator, stepping and for --frames at once."
+)
+@click.option(
+    "--frames", type=click.IntRange(min=1), default=100, show_default=True, help="Time steps per call for --profile."
+)
+@click.option(
     "--plot", "picture", type=click.Path(path_type=Path), help="Draw --compare into a .png, .svg or .pdf file."
 )
 @click.option(
@@ -62,12 +69,21 @@ def bench(file: Path | None, cells: tuple[str, str] | None, as_json: bool, **opt
     Batch 1, one thread, the state carried from step to step, contenders in turns within one run.
 
     With --against, onnxruntime runs the same frames in the same run, through `run` and through IO binding.
+    With --profile, time per node and per operator instead; the C library calls a clock before every node, and what that
+    costs is taken off.
     With --compare, no FILE: both cells are built at equal hidden size with random weights.
     """
     if (file is None) == (cells is None):
         raise click.UsageError("expected either a .rnnrt FILE or --compare")
     if cells is not None:
         _compare(cells, as_json, options)
+    elif file is not None and options["as_profile"]:
+        for name in ("against", "picture"):
+            if options[name]:
+                raise click.UsageError(f"--{'plot' if name == 'picture' else name} is not for --profile")
+        model = rnnrt.load(file, options["isa"])
+        feeds = _feeds(model, options["data"]) if options["data"] else seeded_feeds(model, seed=options["seed"])
+        profile_model(file, model, feeds, options["frames"], options["seconds"] or 1.0, as_json)
     elif file is not None:
         _bench(file, as_json, options)
 

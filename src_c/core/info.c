@@ -31,6 +31,26 @@ rnnrt_status rnnrt_model_state(const rnnrt_model *model, uint32_t i, rnnrt_info 
     return info_of(model, model->state, model->states, i, info);
 }
 
+uint32_t rnnrt_model_nodes(const rnnrt_model *model) { return model->nodes; }
+
+rnnrt_status rnnrt_model_node(const rnnrt_model *model, uint32_t i, rnnrt_node_info *info) {
+    const rnnrt_node *node;
+    uint64_t largest = 0;
+    if (!model || i >= model->nodes || !info) return RNNRT_ERR_ARGUMENT;
+    node = &model->node[i];
+    memset(info, 0, sizeof *info);
+    info->name = node->name;
+    info->op = node->op->name;
+    for (uint32_t r = 0; r < node->inputs; r++) {
+        const rnnrt_file_value *v = node->refs[r] == RNNRT_NONE ? NULL : &model->value[node->refs[r]].file;
+        if (!v || v->layout == RNNRT_PLAIN) continue;
+        info->weight_bytes += v->size; /* <= 64 constants that lie in memory */
+        if (v->size > largest) info->weights = (rnnrt_dtype)v->dtype;
+        if (v->size > largest) largest = v->size;
+    }
+    return RNNRT_OK;
+}
+
 int rnnrt_model_streamable(const rnnrt_model *model) { return (model->file.flags & RNNRT_FLAG_STREAMABLE) != 0; }
 int rnnrt_model_has_time(const rnnrt_model *model) { return model->has_time; }
 

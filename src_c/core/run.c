@@ -23,6 +23,14 @@ static rnnrt_status set_time(rnnrt_state *s, uint32_t time) {
 
 static rnnrt_tensor *variable(const rnnrt_state *s, uint32_t value) { return &s->tensor[s->model->value[value].index]; }
 
+static void run_probed(rnnrt_state *s) {
+    for (uint32_t i = 0; i < s->tasks; i++) {
+        s->probe(s->probe_context, (uint32_t)(s->task[i].call.node - s->model->node));
+        s->task[i].run(&s->task[i].call);
+    }
+    s->probe(s->probe_context, s->model->nodes);
+}
+
 /* Evaluates the graph once at the current shapes. frame: which frame of in and out (0 unless the model has no time). */
 static void evaluate(rnnrt_state *s, const void *const in[], void *const out[], uint32_t frame) {
     const rnnrt_model *m = s->model;
@@ -34,7 +42,10 @@ static void evaluate(rnnrt_state *s, const void *const in[], void *const out[], 
     for (uint32_t i = 0; i < s->bound; i++) {
         variable(s, s->bound_value[i])->data = variable(s, m->value[s->bound_value[i]].root)->data;
     }
-    for (uint32_t i = 0; i < s->tasks; i++) s->task[i].run(&s->task[i].call);
+    if (s->probe)
+        run_probed(s);
+    else
+        for (uint32_t i = 0; i < s->tasks; i++) s->task[i].run(&s->task[i].call);
     for (uint32_t i = 0; i < m->states; i++) { /* a pair is never a state's own memory: model.c, plan.c */
         const rnnrt_tensor *pair = variable(s, m->value[m->state[i]].file.pair);
         memcpy(variable(s, m->state[i])->data, pair->data, rnnrt_tensor_bytes(pair));

@@ -133,6 +133,7 @@ rnnrt_status rnnrt_state_init(void *mem, size_t bytes, const rnnrt_model *model,
     s->batch = batch;
     s->time = UINT32_MAX;
     s->tasks = s->bound = 0;
+    rnnrt_state_probe(s, NULL, NULL);
     s->room = sizes;
     s->arena = layout.end - layout.slots;
     s->refs = (rnnrt_tensor **)(void *)(base + layout.refs);
@@ -176,6 +177,11 @@ rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, si
     if (!t || !src) return RNNRT_ERR_ARGUMENT;
     memcpy(t->data, src, bytes);
     return RNNRT_OK;
+}
+
+void rnnrt_state_probe(rnnrt_state *state, rnnrt_probe probe, void *context) {
+    state->probe = probe;
+    state->probe_context = context;
 }
 
 size_t rnnrt_state_arena(const rnnrt_state *state) { return state->arena; }

@@ -18,6 +18,8 @@ struct rnnrt_state {
     rnnrt_sizes room; /* what slots and scratch hold */
     size_t arena;     /* bytes of slots and scratch */
     void *scratch;
+    rnnrt_probe probe; /* NULL: off */
+    void *probe_context;
     rnnrt_tensor *tensor;  /* [model->variables] */
     rnnrt_tensor **refs;   /* [model->refs] */
     rnnrt_task *task;      /* [tasks] */

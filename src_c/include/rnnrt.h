@@ -97,6 +97,16 @@ rnnrt_status rnnrt_model_input(const rnnrt_model *model, uint32_t i, rnnrt_info 
 rnnrt_status rnnrt_model_output(const rnnrt_model *model, uint32_t i, rnnrt_info *info);
 rnnrt_status rnnrt_model_state(const rnnrt_model *model, uint32_t i, rnnrt_info *info);
 
+/* What a node of the graph is. */
+typedef struct rnnrt_node_info {
+    const char *name;      /* UTF-8, NUL-terminated, lives in the blob; may be empty */
+    const char *op;        /* ONNX operator name */
+    rnnrt_dtype weights;   /* of its largest packed matrix; 0: it has none */
+    uint64_t weight_bytes; /* of all its packed matrices */
+} rnnrt_node_info;
+uint32_t rnnrt_model_nodes(const rnnrt_model *model);
+rnnrt_status rnnrt_model_node(const rnnrt_model *model, uint32_t i, rnnrt_node_info *info);
+
 /* 1 when stepping frame by frame equals running the whole sequence, else 0 (see meta for the reason). */
 int rnnrt_model_streamable(const rnnrt_model *model);
 /* 1 when an input has a RNNRT_DIM_TIME dimension. Where none has, a "time step" is one evaluation of the graph. */
@@ -133,6 +143,12 @@ rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, si
 
 /* Bytes of the working memory (arena and scratch) in a state; for reports. */
 size_t rnnrt_state_arena(const rnnrt_state *state);
+
+/* For profiles: this library has no clock, so it calls the caller, who has one. In every evaluation of the graph `probe`
+ * is called before each node that has something to do, with the node's number, and after the last one with
+ * rnnrt_model_nodes(). NULL switches it off again. */
+typedef void (*rnnrt_probe)(void *context, uint32_t node);
+void rnnrt_state_probe(rnnrt_state *state, rnnrt_probe probe, void *context);
 
 /* ---- misc ---- */
 const char *rnnrt_strerror(rnnrt_status status);
