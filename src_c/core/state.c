@@ -102,6 +102,7 @@ static void make_tasks(rnnrt_state *s) {
             task->call.out = refs + node->inputs;
             task->call.batch = s->batch;
             task->call.k = m->kernels;
+            task->call.team = &s->team;
             task->call.scratch = s->scratch;
             s->tasks++;
         }
@@ -133,6 +134,7 @@ rnnrt_status rnnrt_state_init(void *mem, size_t bytes, const rnnrt_model *model,
     s->batch = batch;
     s->time = UINT32_MAX;
     s->tasks = s->bound = 0;
+    s->team = (rnnrt_team){1, NULL, NULL};
     rnnrt_state_probe(s, NULL, NULL);
     s->room = sizes;
     s->arena = layout.end - layout.slots;
@@ -176,6 +178,12 @@ rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, si
     const rnnrt_tensor *t = state_variable(state, i, bytes);
     if (!t || !src) return RNNRT_ERR_ARGUMENT;
     memcpy(t->data, src, bytes);
+    return RNNRT_OK;
+}
+
+rnnrt_status rnnrt_state_parallel(rnnrt_state *state, uint32_t threads, rnnrt_parallel parallel, void *context) {
+    if (!state || threads == 0) return RNNRT_ERR_ARGUMENT;
+    state->team = (rnnrt_team){parallel ? threads : 1, parallel, context};
     return RNNRT_OK;
 }
 

@@ -18,6 +18,7 @@ struct rnnrt_state {
     rnnrt_sizes room; /* what slots and scratch hold */
     size_t arena;     /* bytes of slots and scratch */
     void *scratch;
+    rnnrt_team team;
     rnnrt_probe probe; /* NULL: off */
     void *probe_context;
     rnnrt_tensor *tensor;  /* [model->variables] */

@@ -137,6 +137,14 @@ rnnrt_status rnnrt_run(rnnrt_state *state, const void *const in[], void *const o
 /* Back to the initial state. */
 void rnnrt_reset(rnnrt_state *state);
 
+/* This library has no threads. Who has some lends them to a state: `parallel` must call work(job, part) once for every part
+ * in [0, parts), parts <= threads, on any threads and in any order, and return when all are done. It is called from within
+ * rnnrt_step and rnnrt_run, for layers that are worth it. threads 1 or parallel NULL: alone, as after rnnrt_state_init. The
+ * bits are the same for every number of threads. */
+typedef void (*rnnrt_work)(void *job, uint32_t part);
+typedef void (*rnnrt_parallel)(void *context, uint32_t parts, rnnrt_work work, void *job);
+rnnrt_status rnnrt_state_parallel(rnnrt_state *state, uint32_t threads, rnnrt_parallel parallel, void *context);
+
 /* Copies state variable i (see rnnrt_model_state for its shape) out of or into the stream. */
 rnnrt_status rnnrt_state_get(const rnnrt_state *state, uint32_t i, void *dst, size_t bytes);
 rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, size_t bytes);

@@ -140,8 +140,8 @@ static void convolve(const rnnrt_call *call, const geometry *g, const rnnrt_matr
     for (uint32_t at = 0; at < g->out_length; at += g->rows) {
         const uint32_t n = g->out_length - at < g->rows ? g->out_length - at : g->rows;
         for (uint32_t i = 0; i < n; i++) { gather(g, x, at + i, rows + (size_t)i * w->cols); }
-        rnnrt_matmul(call->k, w, block0, block1, bias ? (const float *)bias->data : NULL, rows, w->cols, n, products,
-                     ldp, rest);
+        rnnrt_matmul(call->k, call->team, w, block0, block1, bias ? (const float *)bias->data : NULL, rows, w->cols, n,
+                     products, ldp, rest);
         const float *wanted = products + row0 % RNNRT_BLOCK;
         for (uint32_t m = 0; m < g->group_rows; m++) {
             for (uint32_t i = 0; i < n; i++) { y[(size_t)m * g->out_length + at + i] = wanted[i * ldp + m]; }

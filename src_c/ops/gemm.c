@@ -66,8 +66,8 @@ static void run(const rnnrt_call *call) {
     for (uint32_t done = 0; done < rows; done += MAX_ROWS) {
         const uint32_t n = rows - done < MAX_ROWS ? rows - done : MAX_ROWS;
         float *part = y + (size_t)done * w.rows;
-        rnnrt_matmul(call->k, &w, 0, blocks, bias ? (const float *)bias->data : NULL, x + (size_t)done * w.cols, w.cols,
-                     n, part, w.rows, call->scratch);
+        rnnrt_matmul(call->k, call->team, &w, 0, blocks, bias ? (const float *)bias->data : NULL,
+                     x + (size_t)done * w.cols, w.cols, n, part, w.rows, call->scratch);
         if (act.f >= 0) { rnnrt_activate(call->k, act, part, part, (size_t)n * w.rows); }
     }
 }

@@ -31,15 +31,45 @@ size_t rnnrt_matmul_scratch(const rnnrt_tensor *w, uint32_t n) {
     return ALIGNED(4u * (size_t)n) + ALIGNED(n * RNNRT_PAD((size_t)w->dims[1], 4u));
 }
 
-void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                  const float *x, size_t ldx, uint32_t n, float *y, size_t ldy, void *scratch) {
-    if (m->w32) {
-        k->matmul_f32(m, block0, block1, bias, x, ldx, n, y, ldy);
-        return;
+typedef struct product {
+    const rnnrt_kernels *k;
+    const rnnrt_matrix *m;
+    uint32_t block0, n;
+    const float *bias;
+    const float *x;     /* f32: [n] rows, ld apart */
+    const int8_t *q;    /* s8: likewise, quantized */
+    const float *scale; /* s8: [n] */
+    size_t ld;
+    float *y;
+    size_t ldy;
+} product;
+
+/* Blocks [first, end) after block0. */
+static void multiply_blocks(void *job, uint32_t first, uint32_t end) {
+    const product *p = (const product *)job;
+    const uint32_t b0 = p->block0 + first, b1 = p->block0 + end;
+    float *y = p->y + (size_t)first * RNNRT_BLOCK;
+    if (p->q) {
+        p->k->matmul_s8(p->m, b0, b1, p->bias, p->q, p->ld, p->scale, p->n, y, p->ldy);
+    } else {
+        p->k->matmul_f32(p->m, b0, b1, p->bias, p->x, p->ld, p->n, y, p->ldy);
     }
-    float *scale = (float *)scratch;
-    int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
-    const size_t ldq = RNNRT_PAD((size_t)m->cols, 4u);
-    for (uint32_t i = 0; i < n; i++) { scale[i] = k->quantize_s8(x + i * ldx, m->cols, q + i * ldq); }
-    k->matmul_s8(m, block0, block1, bias, q, ldq, scale, n, y, ldy);
+}
+
+void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_team *team, const rnnrt_matrix *m, uint32_t block0,
+                  uint32_t block1, const float *bias, const float *x, size_t ldx, uint32_t n, float *y, size_t ldy,
+                  void *scratch) {
+    product p = {k, m, block0, n, bias, x, NULL, NULL, ldx, y, ldy};
+    uint64_t work = (uint64_t)(block1 - block0) * RNNRT_BLOCK * m->cols * n; /* < 2^31 * 2^17 * n, n is bounded */
+    if (m->w32) {
+        work *= sizeof(float);
+    } else { /* quantized once, before the rows are divided */
+        float *scale = (float *)scratch;
+        int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
+        p.ld = RNNRT_PAD((size_t)m->cols, 4u);
+        for (uint32_t i = 0; i < n; i++) { scale[i] = k->quantize_s8(x + i * ldx, m->cols, q + i * p.ld); }
+        p.q = q;
+        p.scale = scale;
+    }
+    rnnrt_team_split(team, block1 - block0, work, multiply_blocks, &p);
 }

@@ -36,6 +36,13 @@ typedef struct rnnrt_node {
     const uint32_t *refs; /* [inputs + outputs] value numbers or RNNRT_NONE */
 } rnnrt_node;
 
+/* Who helps: the threads that the caller has lent. 1: nobody. */
+typedef struct rnnrt_team {
+    uint32_t threads;
+    rnnrt_parallel parallel;
+    void *context;
+} rnnrt_team;
+
 /* One evaluation (or one question about one) of a node. Pointers are NULL for inputs and outputs left out. */
 typedef struct rnnrt_call {
     const rnnrt_node *node;
@@ -43,6 +50,7 @@ typedef struct rnnrt_call {
     rnnrt_tensor *const *out;      /* [node->outputs] */
     uint32_t time, batch;          /* what the symbols stand for now */
     const rnnrt_kernels *k;        /* run only */
+    const rnnrt_team *team;        /* run only */
     void *scratch;                 /* run only */
 } rnnrt_call;
 
@@ -92,7 +100,13 @@ int rnnrt_matrix_is(const rnnrt_tensor *t, uint32_t rows, uint32_t cols);
 /* Scratch bytes for n rows: quantized rows and their scales (0 for f32), rounded up to 64. */
 size_t rnnrt_matmul_scratch(const rnnrt_tensor *w, uint32_t n);
 /* y[i*ldy + r - 16*block0] = bias[r] + w[r] . x[i*ldx ...], rows of blocks [block0, block1); see kernels.h. */
-void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                  const float *x, size_t ldx, uint32_t n, float *y, size_t ldy, void *scratch);
+void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_team *team, const rnnrt_matrix *m, uint32_t block0,
+                  uint32_t block1, const float *bias, const float *x, size_t ldx, uint32_t n, float *y, size_t ldy,
+                  void *scratch);
+
+/* team.c: calls run(job, first, end) for ranges that make up [0, blocks) once, among the team's threads when it is worth it.
+ * What the ranges compute must be independent of each other. work: bytes of weights that are read, times rows of x. */
+typedef void (*rnnrt_range)(void *job, uint32_t first, uint32_t end);
+void rnnrt_team_split(const rnnrt_team *team, uint32_t blocks, uint64_t work, rnnrt_range run, void *job);
 
 #endif

@@ -192,6 +192,7 @@ static void set_direction(const rnnrt_recurrent_kind *kind, const rnnrt_call *ca
     const rnnrt_node *node = call->node;
     const rnnrt_tensor *br = input_of(call, RNNRT_IN_BR), *peephole = input_of(call, RNNRT_IN_P);
     d->k = call->k;
+    d->team = call->team;
     d->r = rnnrt_matrix_of(call->in[RNNRT_IN_R]);
     d->br = br ? (const float *)br->data : NULL;
     d->hidden = s->hidden;
@@ -226,11 +227,12 @@ static void project(const rnnrt_call *call, const plan *s, const rnnrt_direction
     const uint32_t end = d->block + d->gates * (d->padded / RNNRT_BLOCK);
     const size_t ld = (size_t)d->gates * d->padded;
     if (steps == 1 || s->x_time == n * s->x_row) { /* one run of equally spaced rows */
-        rnnrt_matmul(d->k, &w, d->block, end, bias, x, s->x_row, steps * n, p, ld, d->matmul);
+        rnnrt_matmul(d->k, d->team, &w, d->block, end, bias, x, s->x_row, steps * n, p, ld, d->matmul);
         return;
     }
     for (uint32_t i = 0; i < n; i++) {
-        rnnrt_matmul(d->k, &w, d->block, end, bias, x + i * s->x_row, s->x_time, steps, p + i * ld, n * ld, d->matmul);
+        rnnrt_matmul(d->k, d->team, &w, d->block, end, bias, x + i * s->x_row, s->x_time, steps, p + i * ld, n * ld,
+                     d->matmul);
     }
 }
 
@@ -339,7 +341,7 @@ void rnnrt_recurrent_run(const rnnrt_recurrent_kind *kind, const rnnrt_call *cal
 
 void rnnrt_recurrent_product(const rnnrt_direction *d, const rnnrt_rows *rows) {
     const uint32_t end = d->block + d->gates * (d->padded / RNNRT_BLOCK);
-    rnnrt_matmul(d->k, &d->r, d->block, end, d->br, rows->h, rows->ldh, rows->n, d->product,
+    rnnrt_matmul(d->k, d->team, &d->r, d->block, end, d->br, rows->h, rows->ldh, rows->n, d->product,
                  (size_t)d->gates * d->padded, d->matmul);
 }
 

@@ -42,6 +42,7 @@ enum rnnrt_recurrent_int {
 /* One direction of a node: what a step needs beside its rows. */
 typedef struct rnnrt_direction {
     const rnnrt_kernels *k;
+    const rnnrt_team *team;
     rnnrt_matrix r;
     const float *br; /* indexed by rows of R, or NULL */
     uint32_t hidden, padded;
