@@ -6,6 +6,7 @@
 #   make check   ruff, mypy, stubtest, clang-format        make format  let ruff and clang-format rewrite
 #   make bench   time one GRU and one LSTM step            make build   only the package, into .venv
 #   make bench-readme   measure the table of README.md again
+#   make amalgamation   the C library as build/amalgamation/rnnrt.c and rnnrt.h
 #   make clean   remove everything that make has made
 #
 # What is made lies in .venv, build and models, all ignored by git. Stamp files keep a second call short.
@@ -20,7 +21,7 @@ C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] tests/c/*.[ch] examples/c/*.[ch
 SOURCES := pyproject.toml setup.py $(wildcard rnnrt/*.p[yx][xdi] rnnrt/*.[ch] src_c/*/*.[ch])
 PYTHON_CODE := setup.py rnnrt converters scripts examples tests $(wildcard benchmarks)
 
-.PHONY: bench-readme help build demo test check check-style check-types check-c format bench clean
+.PHONY: amalgamation bench-readme help build demo test check check-style check-types check-c format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -61,8 +62,11 @@ bench: $(STAMPS)/rnnrt $(STAMPS)/plot
 bench-readme: $(STAMPS)/rnnrt
 	$(BIN)/python benchmarks/measure.py --readme README.md
 
+amalgamation: $(STAMPS)/rnnrt
+	$(BIN)/python scripts/amalgamate.py build/amalgamation
+
 clean:
-	rm -rf .venv build dist models *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist models src_c/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f rnnrt/*.so rnnrt/_rnnrt.c
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

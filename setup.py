@@ -21,6 +21,8 @@ def files(*patterns: str) -> list[str]:
 
 SOURCES = files("src_c/*/*.c", "rnnrt/*.c")
 HEADERS = files("src_c/*/*.h", "rnnrt/*.h", "rnnrt/*.pxd", "rnnrt/*.pxi")
+# The C library's text goes along: `rnnrt export --format c` writes programs from it.
+C_FOLDERS = ["rnnrt.src_c", *sorted({f"rnnrt.src_c.{Path(p).parent.name}" for p in files("src_c/*/*.[ch]")})]
 
 
 def version() -> str:
@@ -50,9 +52,10 @@ setup(
         *find_packages(include=["rnnrt", "rnnrt.*"]),
         "rnnrt.converters",
         *(f"rnnrt.converters.{name}" for name in find_packages("converters")),
+        *C_FOLDERS,
     ],
-    package_dir={"rnnrt": "rnnrt", "rnnrt.converters": "converters"},
-    package_data={"rnnrt": ["py.typed", "*.pyi"]},
+    package_dir={"rnnrt": "rnnrt", "rnnrt.converters": "converters", "rnnrt.src_c": "src_c"},
+    package_data={"rnnrt": ["py.typed", "*.pyi"], **{folder: ["*.[ch]", "*.md"] for folder in C_FOLDERS}},
     include_package_data=False,
     ext_modules=cythonize([extension], build_dir="build/cython", compiler_directives={"language_level": 3}),
     zip_safe=False,

@@ -9,6 +9,8 @@ set -euo pipefail
 packages=(
     alsa-utils              # real recordings of a voice, for the tests
     clang                   # the second compiler that the C sources must be clean with
+    cmake                   # a program that finds the installed C library with it
+    pkg-config              # or with this
     gcc-aarch64-linux-gnu   # the NEON kernels, compiled here
     libc6-dev-arm64-cross
     qemu-user               # and run here

@@ -30,6 +30,11 @@
 extern "C" {
 #endif
 
+/* A shared library built with -fvisibility=hidden shows these functions and nothing else. */
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
 #define RNNRT_VERSION "0.1.0"
 #define RNNRT_ABI_VERSION 1
 
@@ -163,6 +168,10 @@ const char *rnnrt_strerror(rnnrt_status status);
 uint32_t rnnrt_abi_version(void);
 /* The i-th operator: its ONNX name, NULL past the end; *ints and *floats name its attributes in file order. */
 const char *rnnrt_operator(uint32_t i, uint32_t *code, const char **ints, const char **floats);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }
