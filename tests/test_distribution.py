@@ -64,7 +64,8 @@ def test_wheel_holds_the_package_only(wheel: Path) -> None:
     folders = {name.split("/")[0] for name, _ in members}
     assert {f for f in folders if not f.endswith(".dist-info")} == {"rnnrt"}
     assert not [name for name, _ in members if name.endswith((".pyx", ".pxd"))], "sources that need a compiler"
-    assert {"rnnrt/py.typed", "rnnrt/_rnnrt.pyi", "rnnrt/converters/convert.py"} <= {name for name, _ in members}
+    needed = {"rnnrt/py.typed", "rnnrt/_rnnrt.pyi", "rnnrt/converters/convert.py", "rnnrt/src_c/include/rnnrt.h"}
+    assert needed <= {name for name, _ in members}
     assert sum(size for _, size in members) < MAX_INSTALLED
 
 
