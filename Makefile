@@ -16,7 +16,7 @@ BIN := .venv/bin
 STAMPS := .venv/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint scripts/constraints.txt
 
-C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] tests/c/*.[ch] examples/c/*.[ch])
+C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] tests/*/*.[ch] examples/c/*.[ch])
 # The extension is built again when one of these changes; Python files need no build (the install is editable).
 SOURCES := pyproject.toml setup.py $(wildcard rnnrt/*.p[yx][xdi] rnnrt/*.[ch] src_c/*/*.[ch])
 PYTHON_CODE := setup.py rnnrt converters scripts examples tests $(wildcard benchmarks)

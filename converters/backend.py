@@ -63,27 +63,34 @@ class RnnrtRep(BackendRep):
         UnsupportedError
             Every reason why rnnrt can't run it, in ``problems``.
         """
-        names = [v.name for v in self._graph.inputs]
-        if isinstance(inputs, np.ndarray):
-            inputs = [inputs]
-        given = dict(inputs) if isinstance(inputs, dict) else dict(zip(names, inputs, strict=True))
-        arrays = {name: np.asarray(given[name]) for name in names}
+        arrays = self._named(inputs)
         fixed = [arrays[name] for name in self._parameters]
         if self._model is None or not all(map(_same, fixed, self._fixed)):
-            self._model, self._fixed = self._convert(arrays), [a.copy() for a in fixed]
+            self._model, self._fixed = load(self._convert(arrays)), [a.copy() for a in fixed]
         feeds = {info.name: arrays[info.name].astype(info.dtype, copy=False) for info in self._model.inputs}
         result = self._model(feeds) if feeds else self._model({})
         by_name = result if isinstance(result, dict) else {self._model.outputs[0].name: result}
         outputs = [v.name for v in self._graph.outputs]
         return namedtupledict("Outputs", outputs)(*(by_name[n] for n in outputs))
 
-    def _convert(self, arrays: dict[str, Array]) -> Any:
+    def file(self, inputs: Any) -> bytes:
+        """The .rnnrt file that `run` makes for these inputs."""
+        return self._convert(self._named(inputs))
+
+    def _named(self, inputs: Any) -> dict[str, Array]:
+        names = [v.name for v in self._graph.inputs]
+        if isinstance(inputs, np.ndarray):
+            inputs = [inputs]
+        given = dict(inputs) if isinstance(inputs, dict) else dict(zip(names, inputs, strict=True))
+        return {name: np.asarray(given[name]) for name in names}
+
+    def _convert(self, arrays: dict[str, Array]) -> bytes:
         """With these arrays as constants and every size fixed."""
         constants = {n: arrays[n] for n in self._parameters}
         shapes: dict[str, tuple[int | str, ...]] = {n: a.shape for n, a in arrays.items() if n not in constants}
         graph = simplify.simplify(self._graph, set_values=constants, shapes=shapes)
         graph.streamable, graph.not_streamable_because = False, "a backend runs models whole"
-        return load(convert.build(b"", graph)[1])
+        return convert.build(b"", graph)[1]
 
 
 def _same(a: Array, b: Array) -> bool:

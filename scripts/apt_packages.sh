@@ -11,6 +11,7 @@ packages=(
     clang                   # the second compiler that the C sources must be clean with
     cmake                   # a program that finds the installed C library with it
     pkg-config              # or with this
+    libclang-rt-dev         # its sanitizers and libFuzzer
     gcc-aarch64-linux-gnu   # the NEON kernels, compiled here
     libc6-dev-arm64-cross
     qemu-user               # and run here
