@@ -36,7 +36,8 @@ def version() -> str:
 
 # No flag is needed for speed or for the same bits: instruction sets are chosen per function, in the source.
 # Python's own flags often bring -g; debug information would be most of the module (on x86-64 2.2 MB instead of 0.26).
-flags = ["/O2", "/std:c11"] if sys.platform == "win32" else ["-O2", "-std=c11", "-g0"]
+c11 = ["/O2", "/std:c11", "/experimental:c11atomics"]
+flags = c11 if sys.platform == "win32" else ["-O2", "-std=c11", "-g0"]
 
 extension = Extension(
     "rnnrt._rnnrt",

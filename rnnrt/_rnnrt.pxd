@@ -47,6 +47,8 @@ cdef extern from "rnnrt.h" nogil:
         rnnrt_dtype weights
         uint64_t weight_bytes
     ctypedef void (*rnnrt_probe)(void *context, uint32_t node) noexcept nogil
+    ctypedef void (*rnnrt_work)(void *job, uint32_t part) noexcept nogil
+    ctypedef void (*rnnrt_parallel)(void *context, uint32_t parts, rnnrt_work work, void *job) noexcept nogil
 
     rnnrt_status rnnrt_model_size(const void *blob, size_t len, size_t *bytes)
     rnnrt_status rnnrt_model_init(void *mem, size_t bytes, const void *blob, size_t len, rnnrt_model **model)
@@ -72,6 +74,7 @@ cdef extern from "rnnrt.h" nogil:
     rnnrt_status rnnrt_step(rnnrt_state *state, const void *const *inputs, void *const *outputs)
     rnnrt_status rnnrt_run(rnnrt_state *state, const void *const *inputs, void *const *outputs, uint32_t time)
     void rnnrt_reset(rnnrt_state *state)
+    rnnrt_status rnnrt_state_parallel(rnnrt_state *state, uint32_t threads, rnnrt_parallel parallel, void *context)
     rnnrt_status rnnrt_state_get(const rnnrt_state *state, uint32_t i, void *dst, size_t bytes)
     rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, size_t bytes)
     size_t rnnrt_state_arena(const rnnrt_state *state)

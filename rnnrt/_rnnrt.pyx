@@ -36,16 +36,21 @@ cdef int check(rnnrt_status status, bint loading=False) except -1:
 include "_about.pxi"
 
 
+include "_threads.pxi"
+
+
 cdef class ModelCore:
     """A loaded model: the blob it points into, and the C library's memory for it. Immutable."""
 
+    cdef readonly Pool pool  # who helps its streams
     cdef Py_buffer view
     cdef void *mem
     cdef rnnrt_model *model
 
-    def __cinit__(self, blob, isa=None):
+    def __cinit__(self, blob, isa=None, Pool pool=None):
         cdef size_t n
         cdef rnnrt_status status
+        self.pool = pool
         PyObject_GetBuffer(blob, &self.view, PyBUF_SIMPLE)
         with nogil:  # reads the whole blob
             status = rnnrt_model_size(self.view.buf, self.view.len, &n)
@@ -103,10 +108,11 @@ cdef class ModelCore:
 
 
 cdef class StreamCore:
-    """A state of a model for `batch` signals and at most `max_time` time steps per call of the C library."""
+    """A state of a model for `batch` signals, at most `max_time` steps per call of the C library, and who helps."""
 
     cdef readonly ModelCore core
     cdef readonly uint32_t max_time, batch
+    cdef readonly Pool pool
     cdef void *mem
     cdef rnnrt_state *state   # NULL: closed
     cdef rnnrt_guard busy
@@ -115,7 +121,7 @@ cdef class StreamCore:
     cdef Port *ports          # [n_in + n_out]
     cdef char **at            # [n_in + n_out]: pointers of the call under way
 
-    def __cinit__(self, ModelCore model not None, uint32_t max_time, uint32_t batch):
+    def __cinit__(self, ModelCore model not None, uint32_t max_time, uint32_t batch, Pool pool=None):
         cdef size_t n
         cdef uint32_t i
         check(rnnrt_state_size(model.model, max_time, batch, &n))
@@ -133,6 +139,9 @@ cdef class StreamCore:
         for i in range(self.n_out):
             set_port(&self.ports[self.n_in + i], model.model, rnnrt_model_output, i, batch)
         check(rnnrt_state_init(self.mem, n, model.model, max_time, batch, &self.state))
+        self.pool = pool
+        if pool is not None:
+            check(rnnrt_state_parallel(self.state, pool.threads, rnnrt_pool_run, pool.pool))
 
     def __dealloc__(self):
         PyMem_RawFree(self.mem)
@@ -263,7 +272,7 @@ cdef class StreamCore:
             rnnrt_leave(&self.busy)
 
     def _swap(self, StreamCore other not None):
-        """Exchange memory with a stream of the same model and batch that nobody else knows."""
+        """Exchange memory with a stream of the same model, batch and pool that nobody else knows."""
         self.enter()
         self.mem, other.mem = other.mem, self.mem
         self.state, other.state = other.state, self.state

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from rnnrt._rnnrt import ModelCore, StreamCore
+from rnnrt._rnnrt import ModelCore, Pool, StreamCore
 from rnnrt.arrays import Array, TensorInfo, as_input, as_output, bind, info_of, mismatch, named, without_units
 from rnnrt.errors import ModelFormatError, UnsupportedError
 
@@ -26,10 +26,11 @@ __all__ = ["Model", "Stream", "TensorInfo", "load"]
 Result: TypeAlias = "Array | dict[str, Array]"
 
 _ALIGNMENT = 64  # of a blob, bytes
+_MAX_THREADS = 256
 _CHUNK = 32  # time steps per call of the C library: layers outside the recurrence share their weights among them
 
 
-def load(source: str | os.PathLike[str] | Buffer, isa: str | None = None) -> Model:
+def load(source: str | os.PathLike[str] | Buffer, isa: str | None = None, threads: int = 1) -> Model:
     """Load a model.
 
     Parameters
@@ -39,11 +40,15 @@ def load(source: str | os.PathLike[str] | Buffer, isa: str | None = None) -> Mod
         Or its bytes, which are copied unless they are immutable and 64-byte aligned.
     isa : str, optional
         Instruction set, one of `isas`. Default: environment variable ``RNNRT_ISA``, else the best of this CPU.
+    threads : int
+        How many threads share the work of a large layer, the calling one included, 1 to 256. More than 1 starts threads
+        when the first such layer runs; they end with the model. Small layers stay with the calling thread: a model
+        whose layers are below 128 kB gains nothing.
 
     Returns
     -------
     Model
-        Every instruction set gives the same bits.
+        Every instruction set and every number of threads gives the same bits.
 
     Raises
     ------
@@ -53,19 +58,28 @@ def load(source: str | os.PathLike[str] | Buffer, isa: str | None = None) -> Mod
         An instruction set that this CPU does not have, or an operator that this version of rnnrt does not have.
     OSError
         The file can't be read.
+    TypeError, ValueError
+        `source` is nothing to load from; `threads` is out of range.
     """
+    pool = _pool(threads)
     isa = isa or os.environ.get("RNNRT_ISA") or None
     if not isinstance(source, (str, os.PathLike)):
-        return Model(_aligned(source), isa)
+        return Model(_aligned(source), isa, pool)
     path = os.fspath(source)
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise ModelFormatError(f"{path}: the file is empty")
         blob = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
-        return Model(blob, isa)
+        return Model(blob, isa, pool)
     except (ModelFormatError, UnsupportedError) as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def _pool(threads: int) -> Pool | None:
+    if not 1 <= threads <= _MAX_THREADS:
+        raise ValueError(f"threads: got {threads}, expected 1 to {_MAX_THREADS}")
+    return Pool(threads) if threads > 1 else None
 
 
 def _aligned(source: Buffer) -> Any:
@@ -96,7 +110,7 @@ class Model(ModelCore):
 
     __slots__ = ("_forced_isa", "_inputs", "_outputs", "_states")
 
-    def __init__(self, blob: Buffer, isa: str | None = None) -> None:
+    def __init__(self, blob: Buffer, isa: str | None = None, pool: Pool | None = None) -> None:
         self._forced_isa = isa
         infos = (tuple(map(info_of, found)) for found in self._infos())
         self._inputs, self._outputs, self._states = infos
@@ -115,6 +129,11 @@ class Model(ModelCore):
     def states(self) -> tuple[TensorInfo, ...]:
         """What a stream remembers from one time step to the next."""
         return self._states
+
+    @property
+    def threads(self) -> int:
+        """How many threads share the work of a large layer, the calling one included."""
+        return self.pool.threads if self.pool else 1
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -164,13 +183,16 @@ class Model(ModelCore):
             return self._result(self._whole(values, symbols))
         return self._result(self._padded(values, symbols, lengths))
 
-    def stream(self, batch: int = 1) -> Stream:
+    def stream(self, batch: int = 1, threads: int | None = None) -> Stream:
         """Start a stream at the initial state.
 
         Parameters
         ----------
         batch : int
             Signals that advance together; they do not influence each other's bits.
+        threads : int, optional
+            Threads of this stream's own, as in `load`. Default: the model's. Streams that share threads never wait for
+            them: who finds them at work for another stream does all by itself.
 
         Raises
         ------
@@ -184,7 +206,7 @@ class Model(ModelCore):
             raise UnsupportedError(f"this model can't be streamed: {reason}; model(x) takes whole sequences")
         if batch < 1 or (batch != 1 and not any("B" in info.shape for info in self.inputs)):
             raise ValueError(f"batch: got {batch}, expected {'at least 1' if batch < 1 else '1: the model fixes it'}")
-        return Stream(self, 1, batch)
+        return Stream(self, 1, batch, self.pool if threads is None else _pool(threads))
 
     def profile(self, x: Any = None, *, time: int = 1, batch: int = 1, seconds: float = 0.5) -> Profile:
         """Time every node and every operator of the model.
@@ -231,7 +253,7 @@ class Model(ModelCore):
             if unbatched := [info.name for info in self.outputs if "B" not in info.shape]:
                 raise ValueError(f"batch 0: output {unbatched} has no batch axis, so no value then")
         elif any(result.size for result in results):
-            core = StreamCore(self, max(1, min(time, _CHUNK) if self.streamable else time), symbols["B"])
+            core = StreamCore(self, max(1, min(time, _CHUNK) if self.streamable else time), symbols["B"], self.pool)
             advance(core, self, values, results, time)
         return results
 
@@ -260,7 +282,7 @@ class Model(ModelCore):
         return {info.name: array for info, array in zip(self.outputs, results)}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return load, (self._blob(), self._forced_isa)
+        return load, (self._blob(), self._forced_isa, self.threads)
 
     def __copy__(self) -> Self:
         return self
@@ -316,11 +338,13 @@ class Stream(StreamCore):
     ----------
     batch : int
         Signals that advance together.
+    pool : Pool or None
+        Threads that share the work; None: only the calling one.
     """
 
     __slots__ = ("_in_frames", "_out_frames")
 
-    def __init__(self, model: Model, max_time: int, batch: int) -> None:
+    def __init__(self, model: Model, max_time: int, batch: int, pool: Pool | None = None) -> None:
         self._in_frames = [(info, self._frame(info)) for info in model.inputs]
         self._out_frames = [(info, self._frame(info)) for info in model.outputs]
 
@@ -412,7 +436,7 @@ class Stream(StreamCore):
 
     def _grow(self) -> None:
         """Make room for `_CHUNK` time steps a call; a stream that only steps never needs it."""
-        larger = StreamCore(self.core, _CHUNK, self.batch)
+        larger = StreamCore(self.core, _CHUNK, self.batch, self.pool)
         larger._exchange(self._values(), True)
         self._swap(larger)
 
@@ -455,7 +479,7 @@ class Stream(StreamCore):
 
     def clone(self) -> Stream:
         """Return a stream in the same state that goes its own way from here."""
-        other = Stream(self.model, self.max_time, self.batch)
+        other = Stream(self.model, self.max_time, self.batch, self.pool)
         other._exchange(self._values(), True)
         return other
 
