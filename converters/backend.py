@@ -29,9 +29,12 @@ _ALL = frozenset(range(64))
 DATA_INPUTS: dict[str, frozenset[int]] = {
     **dict.fromkeys(("RNN", "GRU", "LSTM"), frozenset({0, 4, 5, 6})),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Sum", "Mean", "MatMul", "Concat"), _ALL),
+    **dict.fromkeys(("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor"), _ALL),
+    **dict.fromkeys(("Where", "Clip", "Einsum", "BatchNormalization", "InstanceNormalization"), _ALL),
+    **dict.fromkeys(("GroupNormalization", "RMSNormalization"), _ALL),
+    "ScatterND": frozenset({0, 2}),
     **dict.fromkeys(("Gather", "PRelu"), frozenset({0, 1})),
     "LayerNormalization": frozenset({0, 1, 2}),
-    "Where": frozenset({1, 2}),
 }
 
 
@@ -50,8 +53,8 @@ class RnnrtRep(BackendRep):
         Parameters
         ----------
         inputs
-            One array per graph input, in order (or a dict by name, or the array of a single input). int64 indices and
-            lengths become int32; any other type must be the model's.
+            One array per graph input, in order (or a dict by name, or the array of a single input). Integers and truth
+            values become int32, as which rnnrt computes them; results get their own type back.
 
         Returns
         -------
@@ -71,7 +74,8 @@ class RnnrtRep(BackendRep):
         result = self._model(feeds) if feeds else self._model({})
         by_name = result if isinstance(result, dict) else {self._model.outputs[0].name: result}
         outputs = [v.name for v in self._graph.outputs]
-        return namedtupledict("Outputs", outputs)(*(by_name[n] for n in outputs))
+        typed = (by_name[v.name].astype(v.dtype, copy=False) for v in self._graph.outputs)
+        return namedtupledict("Outputs", outputs)(*typed)
 
     def file(self, inputs: Any) -> bytes:
         """The .rnnrt file that `run` makes for these inputs."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from .ir import Graph, Node, Shape, Sym
-from .support import BINARY, RECURRENT, REDUCE, UNARY
+from .support import BINARY, COMPARE, RECURRENT, REDUCE, UNARY
 
 INT32_MAX = 2**31 - 1
 
@@ -232,4 +232,8 @@ _RULES: dict[str, Rule] = {
     "Concat": _concat,
     "Pad": _pad,
     "Expand": _none,
+    **dict.fromkeys(COMPARE, _aligned),
+    "Where": _aligned,
+    "Cast": _none,
+    "ArgMax": _softmax,
 }

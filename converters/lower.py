@@ -6,60 +6,16 @@ constants, and returns the nodes that take its place; None leaves the node alone
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from .ir import Node
-
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-
-
-@dataclass
-class Operands:
-    """What is known about a node's inputs while the graph is evaluated."""
-
-    arrays: list[list[Array | None]]  # per input, per probe
-    is_constant: list[bool]
-    add_constant: Callable[[Array], str]
-    fresh: Callable[[str], str]
-
-    def rank(self, i: int = 0) -> int | None:
-        """Number of dimensions of input i, None if unknown."""
-        known = [a.ndim for a in self.arrays[i] if a is not None] if i < len(self.arrays) else []
-        return known[0] if known else None
-
-    def dim(self, i: int, axis: int) -> int | None:
-        """Size of an axis, None when unknown or not the same for every time and batch."""
-        sizes = {a.shape[axis] for a in self.arrays[i] if a is not None}
-        return sizes.pop() if len(sizes) == 1 else None
-
-    def constant(self, i: int) -> Array | None:
-        """The value of input i where it is constant."""
-        if i >= len(self.arrays) or not self.is_constant[i]:
-            return None
-        return self.arrays[i][0]
-
-
-Lowering: TypeAlias = "Callable[[Node, Operands], list[Node] | None]"
-
-
-class _Chain:
-    """Builds nodes one after the other; the last one writes the lowered node's output."""
-
-    def __init__(self, node: Node, operands: Operands) -> None:
-        self.node, self.operands, self.nodes = node, operands, list[Node]()
-
-    def add(self, op: str, inputs: list[str], last: bool = False, **attrs: Any) -> str:
-        output = self.node.outputs[0] if last else self.operands.fresh(self.node.outputs[0])
-        name = self.node.name if last else f"{self.node.name}.{len(self.nodes)}"
-        self.nodes.append(Node(op, name, inputs, [output], attrs))
-        return output
-
-    def number(self, value: float) -> str:
-        return self.operands.add_constant(np.asarray(value, np.float32))
+from .lower_einsum import einsum
+from .lower_logic import LOGIC
+from .lower_normalization import NORMALIZATION
+from .lower_writes import cum_sum, scatter_nd
+from .lowering import Chain, Lowering, Operands
 
 
 def _fold_left(op: str, mean: bool = False) -> Lowering:
@@ -68,7 +24,7 @@ def _fold_left(op: str, mean: bool = False) -> Lowering:
     def lower(node: Node, operands: Operands) -> list[Node] | None:
         if len(node.inputs) == 2 and not mean and node.op == op:
             return None
-        chain = _Chain(node, operands)
+        chain = Chain(node, operands)
         total = node.inputs[0]
         if len(node.inputs) == 1:
             chain.add("Identity", [total], last=True)
@@ -127,7 +83,7 @@ def _softmax(node: Node, operands: Operands) -> list[Node] | None:
     axis = int(node.attrs.get("axis", 1)) % max(rank, 1)
     if axis == rank - 1:
         return _log_softmax(node, operands) if node.op == "LogSoftmax" else None
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     flat = chain.add("Flatten", node.inputs[:1], axis=axis)
     result = chain.add(node.op, [flat], axis=-1)
     shape = chain.add("Shape", node.inputs[:1])
@@ -137,7 +93,7 @@ def _softmax(node: Node, operands: Operands) -> list[Node] | None:
 
 def _log_softmax(node: Node, operands: Operands) -> list[Node]:
     """y = x - max - log(sum(exp(x - max))): no logarithm of a rounded-off zero."""
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     reduce: dict[str, Any] = {"axes": [int(node.attrs.get("axis", -1))], "keepdims": 1}
     high = chain.add("ReduceMax", node.inputs[:1], **reduce)
     shifted = chain.add("Sub", [node.inputs[0], high])
@@ -148,40 +104,21 @@ def _log_softmax(node: Node, operands: Operands) -> list[Node]:
     return chain.nodes
 
 
-def _batch_normalization(node: Node, operands: Operands) -> list[Node] | None:
-    """y = x * a + b with constants a, b per channel. After a Conv both are folded into its weights later."""
-    parameters = [operands.constant(i) for i in range(1, 5)]
-    rank = operands.rank()
-    one_output = not any(node.outputs[1:])
-    if rank is None or not one_output or node.attrs.get("training_mode", 0) or "spatial" in node.attrs:
-        return None
-    scale, bias, mean, variance = parameters
-    if scale is None or bias is None or mean is None or variance is None:
-        return None
-    a = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + node.attrs.get("epsilon", 1e-5))
-    b = bias.astype(np.float64) - mean.astype(np.float64) * a
-    shape = [-1] + [1] * max(rank - 2, 0)
-    chain = _Chain(node, operands)
-    product = chain.add("Mul", [node.inputs[0], operands.add_constant(a.reshape(shape).astype(np.float32))])
-    chain.add("Add", [product, operands.add_constant(b.reshape(shape).astype(np.float32))], last=True)
-    return chain.nodes
-
-
 def _reciprocal(node: Node, operands: Operands) -> list[Node]:
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     chain.add("Div", [chain.number(1.0), node.inputs[0]], last=True)
     return chain.nodes
 
 
 def _hard_swish(node: Node, operands: Operands) -> list[Node]:
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     gate = chain.add("HardSigmoid", node.inputs[:1], alpha=1.0 / 6.0, beta=0.5)
     chain.add("Mul", [node.inputs[0], gate], last=True)
     return chain.nodes
 
 
 def _swish(node: Node, operands: Operands) -> list[Node]:
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     alpha = float(node.attrs.get("alpha", 1.0))
     scaled = node.inputs[0] if alpha == 1.0 else chain.add("Mul", [node.inputs[0], chain.number(alpha)])
     gate = chain.add("Sigmoid", [scaled])
@@ -189,15 +126,29 @@ def _swish(node: Node, operands: Operands) -> list[Node]:
     return chain.nodes
 
 
+def _gelu(node: Node, operands: Operands) -> list[Node]:
+    """0.5 x (1 + erf(x / sqrt 2)), or with tanh(sqrt(2 / pi) (x + 0.044715 x^3)) in erf's place."""
+    chain, x = Chain(node, operands), node.inputs[0]
+    if node.attrs.get("approximate", "none") == "tanh":
+        cube = chain.add("Mul", [chain.add("Mul", [x, x]), x])
+        inner = chain.add("Add", [x, chain.add("Mul", [cube, chain.number(0.044715)])])
+        gate = chain.add("Tanh", [chain.add("Mul", [inner, chain.number(np.sqrt(2 / np.pi))])])
+    else:
+        gate = chain.add("Erf", [chain.add("Mul", [x, chain.number(np.sqrt(0.5))])])
+    half = chain.add("Mul", [x, chain.number(0.5)])
+    chain.add("Mul", [half, chain.add("Add", [gate, chain.number(1.0)])], last=True)
+    return chain.nodes
+
+
 def _mish(node: Node, operands: Operands) -> list[Node]:
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     gate = chain.add("Tanh", [chain.add("Softplus", node.inputs[:1])])
     chain.add("Mul", [node.inputs[0], gate], last=True)
     return chain.nodes
 
 
 def _selu(node: Node, operands: Operands) -> list[Node]:
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     elu = chain.add("Elu", node.inputs[:1], alpha=float(node.attrs["alpha"]))
     chain.add("Mul", [elu, chain.number(float(node.attrs["gamma"]))], last=True)
     return chain.nodes
@@ -205,7 +156,7 @@ def _selu(node: Node, operands: Operands) -> list[Node]:
 
 def _celu(node: Node, operands: Operands) -> list[Node]:
     """x above 0, alpha * (e^(x / alpha) - 1) below: alpha * Elu(x / alpha)."""
-    alpha, chain = float(node.attrs.get("alpha", 1.0)), _Chain(node, operands)
+    alpha, chain = float(node.attrs.get("alpha", 1.0)), Chain(node, operands)
     if alpha == 1.0:
         return [Node("Elu", node.name, node.inputs, node.outputs, {"alpha": 1.0})]
     elu = chain.add("Elu", [chain.add("Div", [node.inputs[0], chain.number(alpha)])], alpha=1.0)
@@ -219,7 +170,7 @@ def _p_relu(node: Node, operands: Operands) -> list[Node] | None:
     if slope is not None and slope.size == 1:
         attrs = {"alpha": float(slope.reshape(()))}
         return [Node("LeakyRelu", node.name, node.inputs[:1], node.outputs, attrs)]
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     zero = chain.number(0.0)
     positive = chain.add("Max", [node.inputs[0], zero])
     negative = chain.add("Min", [node.inputs[0], zero])
@@ -231,7 +182,7 @@ def _tile(node: Node, operands: Operands) -> list[Node] | None:
     repeats = operands.constant(1)
     if repeats is None or repeats.max(initial=1) > 255:
         return None
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     name = node.inputs[0]
     many = [(axis, int(n)) for axis, n in enumerate(repeats.reshape(-1)) if n != 1]
     for k, (axis, n) in enumerate(many):
@@ -243,7 +194,7 @@ def _tile(node: Node, operands: Operands) -> list[Node] | None:
 
 def _reduce_of_square(root: bool) -> Lowering:
     def lower(node: Node, operands: Operands) -> list[Node]:
-        chain = _Chain(node, operands)
+        chain = Chain(node, operands)
         square = chain.add("Mul", [node.inputs[0], node.inputs[0]])
         total = chain.add("ReduceSum", [square, *node.inputs[1:]], last=not root, **node.attrs)
         if root:
@@ -254,59 +205,27 @@ def _reduce_of_square(root: bool) -> Lowering:
 
 
 def _reduce_l1(node: Node, operands: Operands) -> list[Node]:
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     size = chain.add("Abs", node.inputs[:1])
     chain.add("ReduceSum", [size, *node.inputs[1:]], last=True, **node.attrs)
     return chain.nodes
 
 
 def _reduce_log_sum(node: Node, operands: Operands) -> list[Node]:
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     total = chain.add("ReduceSum", list(node.inputs), **node.attrs)
     chain.add("Log", [total], last=True)
     return chain.nodes
 
 
-def _reduce_min(node: Node, operands: Operands) -> list[Node] | None:
-    if any(a is not None and a.dtype.kind != "f" for a in operands.arrays[0]):
-        return None
-    chain = _Chain(node, operands)
-    negative = chain.add("Neg", node.inputs[:1])
-    high = chain.add("ReduceMax", [negative, *node.inputs[1:]], **node.attrs)
-    chain.add("Neg", [high], last=True)
-    return chain.nodes
-
-
 def _reduce_log_sum_exp(node: Node, operands: Operands) -> list[Node]:
     """max + log(sum(exp(x - max))); the maximum is there once in x's rank and once in the result's."""
-    chain = _Chain(node, operands)
+    chain = Chain(node, operands)
     high = chain.add("ReduceMax", list(node.inputs), **{**node.attrs, "keepdims": 1})
     exp = chain.add("Exp", [chain.add("Sub", [node.inputs[0], high])])
     log = chain.add("Log", [chain.add("ReduceSum", [exp, *node.inputs[1:]], **node.attrs)])
     same = high if node.attrs.get("keepdims", 1) else chain.add("ReduceMax", list(node.inputs), **node.attrs)
     chain.add("Add", [same, log], last=True)
-    return chain.nodes
-
-
-def _layer_normalization(node: Node, operands: Operands) -> list[Node] | None:
-    """Only where mean or 1 / deviation are asked for: then they are computed, and the normalized x from them."""
-    rank = operands.rank()
-    if rank is None or not any(node.outputs[1:]):
-        return None
-    chain = _Chain(node, operands)
-    axis, epsilon = int(node.attrs.get("axis", -1)) % rank, float(node.attrs.get("epsilon", 1e-5))
-    reduce: dict[str, Any] = {"axes": list(range(axis, rank)), "keepdims": 1}
-    mean = chain.add("ReduceMean", node.inputs[:1], **reduce)
-    centred = chain.add("Sub", [node.inputs[0], mean])
-    variance = chain.add("ReduceMean", [chain.add("Mul", [centred, centred])], **reduce)
-    deviation = chain.add("Sqrt", [chain.add("Add", [variance, chain.number(epsilon)])])
-    inverse = chain.add("Div", [chain.number(1.0), deviation])
-    scaled = chain.add("Mul", [chain.add("Mul", [centred, inverse]), node.inputs[1]])
-    if len(node.inputs) > 2 and node.inputs[2]:
-        scaled = chain.add("Add", [scaled, node.inputs[2]])
-    for output, made in zip(node.outputs, (scaled, mean, inverse)):
-        if output:
-            chain.nodes.append(Node("Identity", f"{node.name}.{output}", [made], [output]))
     return chain.nodes
 
 
@@ -335,7 +254,6 @@ LOWERINGS: dict[str, Lowering] = {
     "GlobalMaxPool": _global_pool("ReduceMax"),
     "Softmax": _softmax,
     "LogSoftmax": _softmax,
-    "BatchNormalization": _batch_normalization,
     "Reciprocal": _reciprocal,
     "HardSwish": _hard_swish,
     "Swish": _swish,
@@ -348,8 +266,12 @@ LOWERINGS: dict[str, Lowering] = {
     "ReduceL2": _reduce_of_square(root=True),
     "ReduceL1": _reduce_l1,
     "ReduceLogSum": _reduce_log_sum,
-    "ReduceMin": _reduce_min,
     "ReduceLogSumExp": _reduce_log_sum_exp,
-    "LayerNormalization": _layer_normalization,
     "Where": _where,
+    "Gelu": _gelu,
+    "Einsum": einsum,
+    "ScatterND": scatter_nd,
+    "CumSum": cum_sum,
+    **LOGIC,
+    **NORMALIZATION,
 }

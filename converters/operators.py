@@ -54,6 +54,11 @@ OPERATORS: dict[str, Operator] = {
         Operator("Softsign", 42, (), ("a", "b")),
         Operator("Softplus", 43, (), ("a", "b")),
         Operator("ThresholdedRelu", 44, (), ("alpha", "b")),
+        Operator("Floor", 45, (), ("a", "b")),
+        Operator("Ceil", 46, (), ("a", "b")),
+        Operator("Round", 47, (), ("a", "b")),
+        Operator("Sign", 48, (), ("a", "b")),
+        Operator("Erf", 49, (), ("a", "b")),
         Operator("Softmax", 50, ("axis",)),
         Operator("LayerNormalization", 51, ("axis",), ("epsilon",)),
         Operator("ReduceMean", 52, ("keepdims", "axes...")),
@@ -68,6 +73,14 @@ OPERATORS: dict[str, Operator] = {
         Operator("Gather", 67, ("axis",)),
         Operator("Pad", 68, ("mode", "pads..."), ("value",)),
         Operator("Expand", 69, ("shape...",)),
+        Operator("Where", 70),
+        Operator("Cast", 71, ("to",)),
+        Operator("ArgMax", 72, ("axis", "keepdims", "select_last_index")),
+        Operator("Equal", 73),
+        Operator("Less", 74),
+        Operator("LessOrEqual", 75),
+        Operator("Sin", 76),
+        Operator("Cos", 77),
     )
 }
 BY_CODE: dict[int, Operator] = {row.code: row for row in OPERATORS.values()}
@@ -79,6 +92,7 @@ UNARY: dict[str, int] = {
         (
             "Relu", "Sigmoid", "Tanh", "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu",
             "Softsign", "Softplus", "Clip", "Exp", "Log", "Sqrt", "Abs", "Neg",
+            "Floor", "Ceil", "Round", "Sign", "Erf",
         )
     )
 }  # fmt: skip

@@ -17,6 +17,7 @@ from . import ir, layout
 from .operators import NO_ACTIVATION, OPERATORS, UNARY, unary_parameters
 from .quantize import RECURRENT, Plan, gemm_matrix
 from .reference_recurrent import GATES, activations
+from .support import BINARY, COMPARE, cast_target
 
 Array: TypeAlias = "npt.NDArray[Any]"
 
@@ -29,6 +30,7 @@ MAX_COLS = 131072
 MAX_REFS = 64
 _I32_MIN, _I32_MAX = -(2**31), 2**31 - 1
 _DIRECTIONS = {"forward": 0, "reverse": 1, "bidirectional": 2}
+_CAST_TARGETS = {"f": 0, "i": 1, "b": 2}
 _PAD_MODES = {"constant": 0, "reflect": 1, "edge": 2}
 
 
@@ -73,6 +75,11 @@ class PackedModel:
     streamable: bool = True
 
 
+def file_type(dtype: npt.DTypeLike) -> int:
+    """The file's type for one of numpy: integers and truth values (0 and 1) are I32."""
+    return I32 if np.dtype(dtype).kind in "iub" else F32
+
+
 class _Unfit(Exception):
     """A node that the runtime can't take: the reason, and the attribute if it is one's fault."""
 
@@ -105,15 +112,16 @@ class _Packer:
             name = self.alias[name]
         return name
 
-    def number(self, name: str, dtype: int = F32) -> int:
-        """Value number of a node's input; constants become PLAIN constants of the type wanted."""
+    def number(self, name: str, dtype: int | None = None) -> int:
+        """Value number of a node's input; constants become PLAIN constants of the type wanted, else of their own."""
         name = self.resolve(name)
         if not name:
             return NONE
         if name in self.numbers:
             return self.numbers[name]
         if name in self.graph.constants:
-            return self.plain(name, self.graph.constants[name], dtype)
+            array = self.graph.constants[name]
+            return self.plain(name, array, file_type(array.dtype) if dtype is None else dtype)
         raise _Unfit(f"input '{name}' is made by no node before it")
 
     def plain(self, name: str, array: Array, dtype: int = F32) -> int:
@@ -395,6 +403,18 @@ def _gather(p: _Packer, node: ir.Node) -> Encoded:
     return [p.number(node.inputs[0]), p.number(node.inputs[1], I32)], [int(node.attrs.get("axis", 0))], []
 
 
+def _cast(p: _Packer, node: ir.Node) -> Encoded:
+    to = cast_target(p.graph, node)
+    if to is None:
+        raise _Unfit("its type is not known", "to")
+    return [p.number(node.inputs[0])], [_CAST_TARGETS[to.kind]], []
+
+
+def _arg_max(p: _Packer, node: ir.Node) -> Encoded:
+    names = (("axis", 0), ("keepdims", 1), ("select_last_index", 0))
+    return [p.number(node.inputs[0])], [int(node.attrs.get(name, default)) for name, default in names], []
+
+
 def _pad(p: _Packer, node: ir.Node) -> Encoded:
     if any(node.inputs[1:]):
         raise _Unfit("pads, value and axes must be constant")
@@ -411,7 +431,10 @@ _ENCODERS: dict[str, Encoder] = {
     **dict.fromkeys(RECURRENT, _recurrent),
     "Gemm": _gemm,
     "Conv": _conv,
-    **dict.fromkeys(("MatMul", "Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"), _two_inputs),
+    **dict.fromkeys(("MatMul", *sorted(BINARY | COMPARE)), _two_inputs),
+    **dict.fromkeys(("Where", "Sin", "Cos"), _elementwise),
+    "Cast": _cast,
+    "ArgMax": _arg_max,
     **{name: _unary for name in UNARY if name in OPERATORS},
     "Softmax": _softmax,
     "LayerNormalization": _layer_normalization,
@@ -427,8 +450,6 @@ _ENCODERS: dict[str, Encoder] = {
     "Pad": _pad,
 }
 assert _ENCODERS.keys() == OPERATORS.keys()
-
-_INPUT_TYPES = {np.dtype(np.float32): F32, np.dtype(np.int32): I32}
 
 
 def _declared(
@@ -448,11 +469,10 @@ def _declared(
 
 def _add_inputs(p: _Packer) -> None:
     for value in p.graph.inputs:
-        dtype = _INPUT_TYPES.get(np.dtype(value.dtype))
-        if dtype is None:
-            p.problem(value.name, "input", f"has type {np.dtype(value.dtype)}; float32 and int32 are possible")
+        if np.dtype(value.dtype).kind not in "fiub":
+            p.problem(value.name, "input", f"has type {np.dtype(value.dtype)}; numbers and truth values are possible")
         dims = _declared(p, "input", value, value.shape, tuple(ir.Sym))
-        p.numbers[value.name] = p.add(PackedValue(value.name, INPUT, dtype or F32, dims=dims))
+        p.numbers[value.name] = p.add(PackedValue(value.name, INPUT, file_type(value.dtype), dims=dims))
 
 
 def _add_outputs(p: _Packer, made: set[str]) -> list[tuple[str, str]]:
@@ -460,7 +480,7 @@ def _add_outputs(p: _Packer, made: set[str]) -> list[tuple[str, str]]:
     copies = []
     for value in p.graph.outputs:
         shape = value.shape or (p.graph.values[value.name].shape if value.name in p.graph.values else None)
-        dtype = _INPUT_TYPES.get(np.dtype(value.dtype), F32)
+        dtype = file_type(value.dtype)
         dims = _declared(p, "output", value, shape, tuple(ir.Sym))
         number = p.add(PackedValue(value.name, TEMP, dtype, dims=dims, is_output=True))
         source = p.resolve(value.name)
@@ -509,6 +529,14 @@ def _copy(p: _Packer, source: int, name: str, target: int) -> int:
     return target
 
 
+def _widens(graph: ir.Graph, node: ir.Node) -> bool:
+    """Is it a Cast between types that are the same in the file: an integer or truth value that becomes an integer?"""
+    to = cast_target(graph, node) if node.op == "Cast" else None
+    source, constant = graph.values.get(node.inputs[0]), graph.constants.get(node.inputs[0])
+    dtype = source.dtype if source is not None else constant.dtype if constant is not None else None
+    return to is not None and dtype is not None and to.kind == "i" and dtype.kind in "iub"
+
+
 def _add_nodes(p: _Packer) -> None:
     for node in p.graph.nodes:
         if node.outputs[0] in p.alias:
@@ -553,7 +581,7 @@ def pack(graph: ir.Graph, plan: Plan) -> PackedModel:
     """
     p = _Packer(graph, plan)
     for node in graph.nodes:
-        if node.op in ("Identity", "Dropout") and node.domain in ("", "ai.onnx"):
+        if node.domain in ("", "ai.onnx") and (node.op in ("Identity", "Dropout") or _widens(graph, node)):
             p.alias[node.outputs[0]] = node.inputs[0]
     _add_inputs(p)
     copies = _add_outputs(p, {name for node in graph.nodes for name in node.outputs if name})

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .ir import Dim, Graph, Node, Problem, Shape, Sym
-from .lower import LOWERINGS, Operands
+from .lower import LOWERINGS
+from .lowering import Operands
 from .reference import evaluate_node
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -139,7 +140,8 @@ class Evaluation:
         if lowering is not None:
             arrays = [self.values.get(n, [None] * len(self.probes)) for n in node.inputs]
             constant = [n in self.constants for n in node.inputs]
-            lowered = lowering(node, Operands(arrays, constant, self.add_constant, self.fresh))
+            data = [n in self.data for n in node.inputs]
+            lowered = lowering(node, Operands(arrays, constant, data, self.add_constant, self.fresh))
             if lowered is not None:
                 for n in lowered:
                     self.node(n)
@@ -190,7 +192,7 @@ class Evaluation:
         names = [n for n in node.outputs if n]
         for name in names:
             per_probe = self.known(name)
-            if not per_probe or not all(_same(per_probe[0][1], a) for _, a in per_probe[1:]):
+            if not per_probe or not all(same(per_probe[0][1], a) for _, a in per_probe[1:]):
                 return False
         for name in names:
             array = self.known(name)[0][1]
@@ -235,7 +237,8 @@ class Evaluation:
         return branch
 
 
-def _same(a: Array, b: Array) -> bool:
+def same(a: Array, b: Array) -> bool:
+    """The same shape, type and numbers, NaN included."""
     return a.shape == b.shape and a.dtype == b.dtype and bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 

@@ -179,6 +179,11 @@ def _gemm(c: _Call) -> list[Array]:
     return _fused(c, np.asarray(y))
 
 
+def _einsum(c: _Call) -> list[Array]:
+    operands = [c.x(i) for i in range(len(c.inputs))]
+    return [np.asarray(np.einsum(str(c.attr("equation")).replace(" ", ""), *operands))]
+
+
 def _conv_pads(c: _Call, size: list[int], kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
     """Begin pads, then end pads, per spatial axis."""
     n = len(size)
@@ -276,6 +281,17 @@ def _integer_safe(function: Callable[..., Any]) -> Callable[..., Array]:
     return lambda x, axis, keepdims: np.asarray(function(x, axis=axis, keepdims=keepdims)).astype(x.dtype)
 
 
+def _arg_max(c: _Call) -> list[Array]:
+    """Each element against the largest so far, as onnxruntime does: so a NaN counts only where it is the first."""
+    axis = int(c.attr("axis", 0))
+    x = np.moveaxis(c.x(), axis, 0)
+    best, found = x[0], np.zeros(x.shape[1:], np.int64)
+    for i, each in enumerate(x[1:], 1):
+        larger = each >= best if c.attr("select_last_index", 0) else each > best
+        best, found = np.where(larger, each, best), np.where(larger, i, found)
+    return [np.expand_dims(found, axis) if c.attr("keepdims", 1) else np.asarray(found)]
+
+
 # ---- shapes ----
 
 
@@ -364,6 +380,27 @@ def _expand(c: _Call) -> list[Array]:
     return [np.broadcast_to(c.x(), shape).copy()]
 
 
+def _trilu(c: _Call) -> list[Array]:
+    k = 0 if c.get(1) is None else int(c.x(1).reshape(()))
+    return [(np.triu if c.attr("upper", 1) else np.tril)(c.x(), k)]
+
+
+def _scatter_nd(c: _Call) -> list[Array]:
+    if c.attr("reduction", "none") != "none":
+        raise ValueError(f"reduction '{c.attr('reduction')}'")
+    y = c.x(0).copy()
+    y[tuple(np.moveaxis(c.x(1).astype(np.int64), -1, 0))] = c.x(2)
+    return [y]
+
+
+def _cum_sum(c: _Call) -> list[Array]:
+    x, axis = c.x(), int(c.x(1).reshape(()))
+    turned = np.flip(x, axis) if c.attr("reverse", 0) else x
+    total = np.cumsum(turned, axis, dtype=x.dtype)
+    total = total - turned if c.attr("exclusive", 0) else total
+    return [np.flip(total, axis) if c.attr("reverse", 0) else total]
+
+
 def _tile(c: _Call) -> list[Array]:
     return [np.tile(c.x(), c.numbers("repeats", 1) or [])]
 
@@ -410,6 +447,7 @@ OPERATORS: dict[str, Function] = {
     "LSTM": _recurrent,
     "Gemm": _gemm,
     "MatMul": _binary(np.matmul),
+    "Einsum": _einsum,
     "Conv": _conv,
     "Add": _binary(np.add),
     "Sub": _binary(np.subtract),
@@ -434,6 +472,9 @@ OPERATORS: dict[str, Function] = {
     "Reciprocal": _elementwise(lambda x: 1 / x),
     "Floor": _elementwise(np.floor),
     "Ceil": _elementwise(np.ceil),
+    "Round": _elementwise(np.rint),
+    "Sin": _elementwise(np.sin),
+    "Cos": _elementwise(np.cos),
     "Erf": _elementwise(_erf),
     "HardSigmoid": _activation("alpha", "beta"),
     "Elu": _activation("alpha"),
@@ -453,6 +494,7 @@ OPERATORS: dict[str, Function] = {
     "ReduceMax": _reduce(np.max),
     "ReduceMin": _reduce(np.min),
     "ReduceSum": _reduce(_integer_safe(np.sum)),
+    "ArgMax": _arg_max,
     "ReduceProd": _reduce(_integer_safe(np.prod)),
     "ReduceL2": _reduce(_l2),
     "Reshape": _reshape,
@@ -467,6 +509,9 @@ OPERATORS: dict[str, Function] = {
     "Pad": _pad,
     "Expand": _expand,
     "Tile": _tile,
+    "Trilu": _trilu,
+    "ScatterND": _scatter_nd,
+    "CumSum": _cum_sum,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Identity": _elementwise(lambda x: x),
@@ -482,6 +527,7 @@ OPERATORS: dict[str, Function] = {
     "Not": _elementwise(np.logical_not),
     "And": _binary(np.logical_and),
     "Or": _binary(np.logical_or),
+    "Xor": _binary(np.logical_xor),
     "Where": lambda c: [np.where(c.x(0).astype(bool), c.x(1), c.x(2))],
 }
 

@@ -156,6 +156,9 @@ class _Finisher:
                 result.inputs.append(self._value(value.name, self._input_dtype(value)))
         for value, name in outputs:
             dtype = self._value(name).dtype
+            if dtype.kind in "iub" and dtype != np.int32:
+                kind = "int32 (0 or 1)" if dtype.kind == "b" else "int32"
+                self.notes.append(f"output '{value.name}' is {dtype} in the original, {kind} here")
             result.outputs.append(Value(value.name, dtype, self.e.shape(name)))
             if self.e.shape(name) is None and self.e.known(name):
                 shown = [list(a.shape) for _, a in self.e.known(name)]
@@ -186,7 +189,9 @@ class _Finisher:
         return Value(name, dtype or np.dtype(np.float32 if kind.kind == "f" else kind), self.e.shape(name))
 
     def _input_dtype(self, value: Value) -> np.dtype[Any]:
-        """Indices and lengths are int32 in the runtime."""
+        """Integers are int32 in the runtime; truth values are, too, but keep their type in the graph."""
+        if value.dtype.kind == "b":
+            self.notes.append(f"input '{value.name}' is bool in the original, int32 (0 or 1) here")
         if value.dtype.kind in "iu" and value.dtype != np.int32:
             self.notes.append(f"input '{value.name}' is {value.dtype} in the original, int32 here")
             return np.dtype(np.int32)
@@ -241,23 +246,23 @@ class _Finisher:
         return self._expanded[name]
 
     def _core(self, name: str) -> Array | None:
-        """The constant that gives the value when it is broadcast; float32."""
+        """The constant that gives the value when it is broadcast; floats are float32."""
         shape = self.e.shape(name)
         if shape is None:
             return None
-        cores = []
+        cores: list[Array] = []
         for _, array in self.e.known(name):
             core = array
             for axis, dim in enumerate(shape):
                 if isinstance(dim, Sym):
                     first = core[(slice(None),) * axis + (slice(0, 1),)]
-                    if not np.array_equal(np.broadcast_to(first, core.shape), core, equal_nan=True):
+                    if not probe.same(np.broadcast_to(first, core.shape), core):
                         return None
                     core = first
             cores.append(core)
-        if any(not np.array_equal(cores[0], c, equal_nan=True) for c in cores[1:]) or cores[0].dtype.kind != "f":
+        if any(not probe.same(cores[0], c) for c in cores[1:]):
             return None
-        return cores[0].astype(np.float32)
+        return cores[0].astype(np.float32) if cores[0].dtype.kind == "f" else cores[0]
 
     # ---- parameters that become attributes ----
 
@@ -424,11 +429,6 @@ class _Finisher:
         if source and target and source[0][1].dtype == target[0][1].dtype:
             self._identity(node)
 
-    def _pow(self, node: Node) -> None:
-        exponent = self.e.constant(node.inputs[1])
-        if exponent is not None and exponent.dtype.kind in "iu":
-            node.inputs[1] = self.e.add_constant(exponent.astype(np.float32), f"{node.inputs[1]}.float")
-
     def _recurrent(self, node: Node) -> None:
         """Zero initial states are no inputs; hidden_size is always there."""
         recurrence = self.e.known(node.inputs[2]) if len(node.inputs) > 2 else []
@@ -449,7 +449,6 @@ _WITH_PARAMETERS = frozenset(
         "Flatten",
         "Gather",
         "Pad",
-        "Pow",
         "Reshape",
         "Slice",
         "Squeeze",

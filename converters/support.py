@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from .ir import Graph, Node, Problem
 from .lower import LOWERINGS
@@ -28,13 +30,38 @@ FUSED_ACTIVATIONS: dict[str, dict[str, float]] = {
     "Clip": {},
 }
 BINARY = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"}
-UNARY = {*FUSED_ACTIVATIONS, "Exp", "Log", "Sqrt", "Abs", "Neg"}
+ROUNDING = {"Floor", "Ceil", "Round", "Sign"}
+UNARY = {*FUSED_ACTIVATIONS, *ROUNDING, "Exp", "Log", "Sqrt", "Abs", "Neg", "Erf", "Sin", "Cos"}
+COMPARE = {"Equal", "Less", "LessOrEqual"}
 # Known to the reference, not to the runtime, and never part of shape arithmetic that folding could remove.
-FLOAT_ONLY = {"Affine", "Erf", "Gelu", "ScaledTanh"}
+FLOAT_ONLY = {"Affine", "ScaledTanh"}
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze"}
 REDUCE = {"ReduceMean", "ReduceMax", "ReduceSum"}
 RECURRENT = {"RNN", "GRU", "LSTM"}
-SIMPLE = BINARY | UNARY | VIEWS | REDUCE | {"MatMul", "Softmax", "Transpose", "Slice", "Concat", "Expand"}
+MOVES = VIEWS | {"Transpose", "Slice", "Concat", "Expand", "Gather", "Pad", "Identity"}
+SIMPLE = BINARY | UNARY | COMPARE | VIEWS | REDUCE | MOVES | {"MatMul", "Softmax", "Where", "ArgMax"}
+
+# Kinds of numbers (numpy's letters) beside floats that an operator takes, in whichever input; all inputs have one type.
+# b and i are int32 in the runtime. Unsigned and short integers may be moved and cast; arithmetic would have to wrap.
+_KINDS: dict[str, str] = {
+    **dict.fromkeys(MOVES, "iub"),
+    **dict.fromkeys(("Cast", "Where"), "iub"),
+    **dict.fromkeys(("Equal", "Min", "Max", "ReduceMax"), "ib"),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Less", "LessOrEqual", "ReduceSum", "ArgMax"), "i"),
+}
+# Inputs whose type is another one than that of the rest
+_OTHER_TYPE: dict[tuple[str, int], str] = {
+    **{(op, 4): "i" for op in RECURRENT},
+    ("Gather", 1): "iu",
+    ("Where", 0): "ib",
+}
+
+# Operators that exist only as far as `lower` says them with others: why one is left.
+_ONLY_LOWERED = {
+    "ScatterND": "its indices are not constant places along one axis, written as a whole and in order",
+    "CumSum": "only floats along an axis whose size is a number can be summed up",
+    "Einsum": "a letter is twice in an operand, or an intermediate result has more than 6 dimensions",
+}
 
 Check: TypeAlias = "Callable[[Graph, Node], list[tuple[str, str]]]"  # -> (attribute, reason)
 
@@ -46,7 +73,7 @@ def check(graph: Graph) -> list[Problem]:
         for attribute, reason in [*_operator(graph, node), *_types(graph, node)]:
             problems.append(Problem(node.name, node.op.removeprefix(UNKNOWN), reason, attribute))
     for value in [*graph.inputs, *graph.outputs]:
-        if value.dtype.kind not in "fi":
+        if value.dtype.kind not in ("fib" if value in graph.outputs else "fiub"):
             kind = "input" if value in graph.inputs else "output"
             problems.append(Problem(value.name, kind, f"type {value.dtype} is not supported"))
     return problems
@@ -60,24 +87,36 @@ def _operator(graph: Graph, node: Node) -> list[tuple[str, str]]:
         return [] if known else [("", "the operator is not supported")]
     if node.op in _CHECKS:
         return _CHECKS[node.op](graph, node)
-    return [] if node.op in SIMPLE else [("", "the operator is not supported")]
+    return [] if node.op in SIMPLE else [("", _ONLY_LOWERED.get(node.op, "the operator is not supported"))]
 
 
 def _types(graph: Graph, node: Node) -> list[tuple[str, str]]:
-    """Integers are indices and lengths only; no more than six dimensions."""
+    """What `_KINDS` allows; no more than six dimensions."""
     found: list[tuple[str, str]] = []
     for i, name in enumerate(node.inputs):
         value, constant = graph.values.get(name), graph.constants.get(name)
-        kind = constant.dtype if constant is not None else value.dtype if value is not None else None
-        allowed = (node.op == "Gather" and i == 1) or (node.op in RECURRENT and i == 4) or node.op in VIEWS
-        if kind is not None and kind.kind != "f" and not allowed:
-            found.append(("", f"input {i} ('{name}') is {kind}; the runtime computes with float32"))
+        dtype = constant.dtype if constant is not None else value.dtype if value is not None else None
+        allowed = _OTHER_TYPE.get((node.op, i)) or "f" + _KINDS.get(node.op, "")
+        if dtype is not None and (dtype.kind not in allowed or ("u" not in allowed and _wraps(dtype))):
+            found.append(("", f"input {i} ('{name}') is {dtype}; the runtime does not compute it with this type"))
     for name in (*node.inputs, *node.outputs):
         value = graph.values.get(name)
+        if (
+            value is not None
+            and name in node.outputs
+            and _wraps(value.dtype)
+            and node.op not in {*MOVES, "Cast", "Where"}
+        ):
+            found.append(("", f"its result '{name}' is {value.dtype}, which would have to wrap around"))
         rank = len(value.shape) if value is not None and value.shape is not None else 0
         if rank > MAX_RANK:
             found.append(("", f"'{name}' has {rank} dimensions, at most {MAX_RANK} are supported"))
     return found
+
+
+def _wraps(dtype: np.dtype[Any]) -> bool:
+    """An integer type whose arithmetic is not that of 32 bits (64 bits are taken to fit)."""
+    return dtype.kind == "u" or (dtype.kind == "i" and dtype.itemsize < 4)
 
 
 def _recurrent(graph: Graph, node: Node) -> list[tuple[str, str]]:
@@ -131,8 +170,18 @@ def _conv(graph: Graph, node: Node) -> list[tuple[str, str]]:
     return found
 
 
-def _gather(graph: Graph, node: Node) -> list[tuple[str, str]]:
-    return []
+def _cast(graph: Graph, node: Node) -> list[tuple[str, str]]:
+    """To float, bool and integers of 32 bits and more (which are 32 here); from anything."""
+    to = cast_target(graph, node)
+    if to is None or to.kind in "fb" or (to.kind == "i" and to.itemsize >= 4):
+        return []
+    return [("to", f"{to} is not supported")]
+
+
+def cast_target(graph: Graph, node: Node) -> np.dtype[Any] | None:
+    """Type that a Cast gives."""
+    value = graph.values.get(node.outputs[0])
+    return None if value is None else value.dtype
 
 
 def _pad(graph: Graph, node: Node) -> list[tuple[str, str]]:
@@ -154,7 +203,7 @@ _CHECKS: dict[str, Check] = {
     "LSTM": _recurrent,
     "Gemm": _gemm,
     "Conv": _conv,
-    "Gather": _gather,
+    "Cast": _cast,
     "Pad": _pad,
     "LayerNormalization": _layer_normalization,
 }

@@ -27,7 +27,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import ir, read, reference
+from . import ir, read, reference, support
 from .comparison import Comparison, compare, finite, same_bits, scaled
 from .original import OnnxModel, run_module
 
@@ -132,19 +132,28 @@ def _shape(graph: ir.Graph, value: ir.Value, frames: int, batch: int) -> tuple[i
 def _random_input(
     graph: ir.Graph, value: ir.Value, shape: tuple[int, ...], frames: int, rng: np.random.Generator
 ) -> Array:
-    """Half of the steps normal, half uniform in [-1, 1]; integers: lengths, or indices that exist."""
+    """Half of the steps normal, half uniform in [-1, 1]; integers: lengths, or indices that exist, or -8 to 8."""
     if np.dtype(value.dtype).kind == "f":
         mixed = rng.standard_normal(shape)
         flat = rng.random(shape) < 0.5
         return np.where(flat, rng.uniform(-1, 1, shape), mixed).astype(np.float32)
-    high = 1
-    for node in graph.consumers().get(value.name, []):
-        if node.op in ("RNN", "GRU", "LSTM") and node.inputs[4:5] == [value.name]:
-            return np.full(shape, frames, value.dtype)
-        if node.op == "Gather" and node.inputs[0] in graph.constants:
-            data = graph.constants[node.inputs[0]]
-            high = data.shape[int(node.attrs.get("axis", 0))]
-    return rng.integers(0, high, shape).astype(value.dtype)
+    if np.dtype(value.dtype).kind == "b":
+        return rng.random(shape) < 0.5
+    ends, names = [], [value.name]
+    for name in names:  # it grows: what the input is merely moved or cast to
+        for node in graph.consumers().get(name, []):
+            if node.op in support.RECURRENT and node.inputs[4:5] == [name]:
+                return np.full(shape, frames, value.dtype)
+            if node.op == "Gather" and node.inputs[1] == name:
+                size = (
+                    graph.constants[node.inputs[0]].shape
+                    if node.inputs[0] in graph.constants
+                    else graph.values[node.inputs[0]].shape or ()
+                )[int(node.attrs.get("axis", 0))]
+                ends.append(1 if isinstance(size, ir.Sym) else int(size))
+            elif node.op in support.MOVES or node.op == "Cast":
+                names += [n for n in node.outputs if n and n not in names]
+    return rng.integers(0 if ends else -8, min(ends, default=9), shape).astype(value.dtype)
 
 
 def _case(

@@ -47,6 +47,8 @@ def mismatch(what: str, got: Sequence[int], expected: Sequence[int | str]) -> Va
 def as_input(info: TensorInfo, x: object) -> Array:
     """Return `x` as a C-contiguous aligned array of the input's dtype; copied only where it is not one already.
 
+    Truth values are taken for an int32 input, as 0 and 1.
+
     Parameters
     ----------
     info : TensorInfo
@@ -65,6 +67,8 @@ def as_input(info: TensorInfo, x: object) -> Array:
         array = np.from_dlpack(x)
     else:
         array = np.asarray(x)
+    if array.dtype == np.bool_ and info.dtype == np.int32:
+        return array.astype(np.int32, order="C")
     if array.dtype != info.dtype:
         raise TypeError(
             f"input '{info.name}': got dtype {array.dtype}, expected {info.dtype}: x.astype(numpy.{info.dtype})"

@@ -314,7 +314,7 @@ def test_refusals_name_node_and_reason(node: ir.Node, message: str) -> None:
 
 def test_all_problems_at_once() -> None:
     graph = ir.Graph(
-        inputs=[ir.Value("x", np.dtype(np.int64), (T, 5)), ir.Value("z", F32, None)],
+        inputs=[ir.Value("x", np.dtype(np.complex64), (T, 5)), ir.Value("z", F32, None)],
         outputs=[ir.Value("y", F32, (T,) * 7)],
         nodes=[
             ir.Node("Foo", "first", ["x"], ["a"]),

@@ -289,7 +289,7 @@ def test_all_problems_are_listed_at_once() -> None:
     nodes = [
         node("NonZero", ["x"], ["a"], "one"),
         node("Conv", ["im", "w"], ["b"], "two"),
-        node("Erf", ["x"], ["c"], "three"),
+        node("Det", ["x"], ["c"], "three"),
         node("Mine", ["x"], ["d"], "four", domain="my.domain"),
         node("Exp", ["d"], ["e"], "fine"),
         node("TopK", ["d", "k"], ["f", "i"], "five"),
@@ -316,17 +316,18 @@ def test_a_shape_that_does_not_fit_is_a_problem_with_the_node() -> None:
     assert problems(data) == [("wrong", "MatMul", "")]
 
 
-def test_integers_are_indices_only() -> None:
+def test_integer_inputs_are_int32_and_are_cast_where_they_are_used_as_numbers() -> None:
     nodes = [
         node("Gather", ["table", "ids"], ["e"]),
         node("Cast", ["ids"], ["c"], to=1),
-        node("Mul", ["c", "c"], ["y"]),
+        node("Unsqueeze", ["c", "last"], ["u"]),
+        node("Mul", ["e", "u"], ["y"]),
     ]
     inputs: dict[str, Any] = {"ids": ["batch", "time"]}
-    constants, types = {"table": weights(30, 4)}, {"ids": TensorProto.INT64}
-    assert ("Cast_c", "Cast", "") in problems(model(nodes, inputs, ["e", "y"], constants, types=types))
-    data = model(nodes[:1], inputs, ["e"], constants, types=types)
+    constants, types = {"table": weights(30, 4), "last": np.array([-1], I64)}, {"ids": TensorProto.INT64}
+    data = model(nodes, inputs, ["y"], constants, types=types)
     graph = simplified(data)
+    assert ops(graph) == ["Gather", "Cast", "Unsqueeze", "Mul"]
     assert graph.inputs[0].dtype == np.int32
     assert any("int32" in note for note in graph.notes)
     assert_same(data, graph)

@@ -50,6 +50,11 @@ typedef enum rnnrt_unary {
     RNNRT_SQRT, /* correctly rounded; sqrt(x < 0) = NaN */
     RNNRT_ABS,
     RNNRT_NEG,
+    RNNRT_FLOOR,
+    RNNRT_CEIL,
+    RNNRT_ROUND, /* half to even */
+    RNNRT_SIGN,  /* -1, 0 or 1 */
+    RNNRT_ERF,
     RNNRT_UNARIES
 } rnnrt_unary;
 

@@ -93,6 +93,36 @@ RNNRT_INLINE TARGET vf unary_neg(vf a, vf b, vf x) {
     return negative(x);
 }
 
+RNNRT_INLINE TARGET vf unary_floor(vf a, vf b, vf x) {
+    (void)a;
+    (void)b;
+    return round_down(x);
+}
+
+RNNRT_INLINE TARGET vf unary_ceil(vf a, vf b, vf x) {
+    (void)a;
+    (void)b;
+    return round_up(x);
+}
+
+RNNRT_INLINE TARGET vf unary_round(vf a, vf b, vf x) {
+    (void)a;
+    (void)b;
+    return round_half_even(x);
+}
+
+RNNRT_INLINE TARGET vf unary_sign(vf a, vf b, vf x) {
+    (void)a;
+    (void)b;
+    return vf_select(vf_lt(x, vf_set(0.0f)), vf_set(-1.0f), vf_select(vf_lt(vf_set(0.0f), x), vf_set(1.0f), x));
+}
+
+RNNRT_INLINE TARGET vf unary_erf(vf a, vf b, vf x) {
+    (void)a;
+    (void)b;
+    return error_function(x);
+}
+
 RNNRT_INLINE TARGET void unary_loop(unary_function f, float a, float b, const float *x, float *y, size_t n) {
     const vf va = vf_set(a), vb = vf_set(b);
     size_t i = 0;
@@ -119,6 +149,11 @@ static TARGET void KERNEL(unary)(rnnrt_unary f, float a, float b, const float *x
     case RNNRT_SQRT: unary_loop(unary_sqrt, a, b, x, y, n); break;
     case RNNRT_ABS: unary_loop(unary_abs, a, b, x, y, n); break;
     case RNNRT_NEG: unary_loop(unary_neg, a, b, x, y, n); break;
+    case RNNRT_FLOOR: unary_loop(unary_floor, a, b, x, y, n); break;
+    case RNNRT_CEIL: unary_loop(unary_ceil, a, b, x, y, n); break;
+    case RNNRT_ROUND: unary_loop(unary_round, a, b, x, y, n); break;
+    case RNNRT_SIGN: unary_loop(unary_sign, a, b, x, y, n); break;
+    case RNNRT_ERF: unary_loop(unary_erf, a, b, x, y, n); break;
     case RNNRT_UNARIES: break;
     }
 }

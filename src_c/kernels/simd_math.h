@@ -29,6 +29,7 @@
  *   sigmoid   9.5e-8 absolute         tanh      1.04e-7 absolute, 4.3 ulp
  *   exp       1.05 ulp                log       0.87 ulp
  *   softplus  2.2 ulp                 e^x - 1   1.17 ulp (x < 0)
+ *   erf       7.9e-8 absolute, 1.33 ulp
  */
 #ifndef RNNRT_SIMD_MATH_H
 #define RNNRT_SIMD_MATH_H
@@ -170,6 +171,45 @@ RNNRT_INLINE TARGET vf softplus(vf x) {
     const vf u = vf_add(one, t);
     const vf lost = vf_div(vf_sub(t, vf_sub(u, one)), u);
     return keep_nan(x, vf_add(vf_max(x, vf_set(0.0f)), vf_add(logarithm(u), lost)));
+}
+
+/* x with the sign of s; x is not negative. */
+RNNRT_INLINE TARGET vf with_sign(vf x, vf s) {
+    return vi_floats(vi_or(vf_bits(x), vi_and(vf_bits(s), vi_set((int32_t)0x80000000u))));
+}
+
+/* Half to even: |x| + 2^23 has no fraction left for |x| < 2^23; from there on x has none. -0.4 gives -0. */
+RNNRT_INLINE TARGET vf round_half_even(vf x) {
+    const vf size = absolute(x), limit = vf_set(8388608.0f);
+    const vf rounded = vf_sub(vf_add(size, limit), limit);
+    return vf_select(vf_lt(size, limit), with_sign(rounded, x), x);
+}
+
+RNNRT_INLINE TARGET vf round_down(vf x) {
+    const vf y = round_half_even(x);
+    return vf_select(vf_lt(x, y), vf_sub(y, vf_set(1.0f)), y);
+}
+
+RNNRT_INLINE TARGET vf round_up(vf x) { return negative(round_down(negative(x))); }
+
+/* |x| < 0.9: x + x P(x^2), else 1 - e^(|x| Q(|x|)), P and Q minimax of degree 5 (errors 1.2e-8 relative, 3.1e-9). From 4
+ * on 1 - erf is below 2^-25. */
+RNNRT_INLINE TARGET vf error_function(vf x) {
+    const vf size = absolute(x), square = vf_mul(x, x), t = vf_min(vf_set(4.0f), size);
+    vf p = vf_set(-0.00060903526f);
+    p = vf_add(vf_mul(p, square), vf_set(0.0050119613f));
+    p = vf_add(vf_mul(p, square), vf_set(-0.026778908f));
+    p = vf_add(vf_mul(p, square), vf_set(0.11282141f));
+    p = vf_add(vf_mul(p, square), vf_set(-0.37612525f));
+    p = vf_add(vf_mul(p, square), vf_set(0.12837915f));
+    vf q = vf_set(0.00021459507f);
+    q = vf_add(vf_mul(q, t), vf_set(-0.003219976f));
+    q = vf_add(vf_mul(q, t), vf_set(0.022906033f));
+    q = vf_add(vf_mul(q, t), vf_set(-0.10528686f));
+    q = vf_add(vf_mul(q, t), vf_set(-0.6356994f));
+    q = vf_add(vf_mul(q, t), vf_set(-1.12852f));
+    const vf far = negative(expm1_negative(vf_mul(q, t)));
+    return keep_nan(x, vf_select(vf_lt(size, vf_set(0.9f)), vf_add(vf_mul(x, p), x), with_sign(far, x)));
 }
 
 #endif

@@ -1,4 +1,5 @@
-/* Add, Sub, Mul, Div, Pow, Min, Max: two inputs under numpy broadcasting. */
+/* Add, Sub, Mul, Div, Pow, Min, Max: two inputs under numpy broadcasting, F32 or (but for Pow) I32.
+ * Integers wrap around; division is towards zero, by zero gives 0. */
 #include "../kernels/float_exact.h"
 
 #include "power.h"
@@ -11,17 +12,26 @@
 static rnnrt_status check(const rnnrt_call *call) { return rnnrt_check_counts(call, 0, 0, 0); }
 
 static rnnrt_status shape(const rnnrt_call *call) {
-    rnnrt_status status = rnnrt_shape_input(call, 0, 0);
-    if (status == RNNRT_OK) status = rnnrt_shape_input(call, 1, 0);
-    return status == RNNRT_OK ? rnnrt_shape_broadcast(call->out[0], call->in[0], call->in[1]) : status;
+    rnnrt_status status = rnnrt_shape_pair(call, 0, 1, call->out[0]);
+    if (status == RNNRT_OK && call->out[0]->dtype == RNNRT_I32 && call->node->op->code == CODE_POW)
+        return RNNRT_ERR_FORMAT;
+    return status;
 }
 
-/* How t moves while the output's dimensions [ndim] are walked: 0 where it is broadcast. */
-static void broadcast_steps(ptrdiff_t *steps, const rnnrt_tensor *t, uint32_t ndim) {
-    ptrdiff_t own[RNNRT_MAX_RANK];
-    uint32_t lead = ndim - t->ndim;
-    rnnrt_walk_steps(own, t->dims, t->ndim);
-    for (uint32_t d = 0; d < ndim; d++) steps[d] = d < lead || t->dims[d - lead] == 1 ? 0 : own[d - lead];
+static int32_t integer(uint32_t code, int32_t a, int32_t b) {
+    switch (code - CODE_ADD) {
+    case 0: return (int32_t)((uint32_t)a + (uint32_t)b);
+    case 1: return (int32_t)((uint32_t)a - (uint32_t)b);
+    case 2: return (int32_t)((uint32_t)a * (uint32_t)b);
+    case 3: return b == 0 ? 0 : b == -1 ? (int32_t)(0u - (uint32_t)a) : a / b;
+    case 5: return a < b ? a : b;
+    default: return a > b ? a : b;
+    }
+}
+
+static void compute_integers(uint32_t code, const int32_t *a, const int32_t *b, int32_t *y, const rnnrt_walk *w) {
+    for (uint32_t i = 0; i < w->n; i++)
+        y[i] = integer(code, a[w->a + (ptrdiff_t)i * w->a_step], b[w->b + (ptrdiff_t)i * w->b_step]);
 }
 
 static void compute(const rnnrt_call *call, const float *a, size_t a_step, const float *b, size_t b_step, float *y,
@@ -42,15 +52,21 @@ static void run(const rnnrt_call *call) {
     const rnnrt_tensor *out = call->out[0];
     const float *a = call->in[0]->data, *b = call->in[1]->data;
     float *y = out->data;
+    int32_t *integers = out->data;
     ptrdiff_t a_steps[RNNRT_MAX_RANK], b_steps[RNNRT_MAX_RANK];
     if (rnnrt_shape_count(out, 0, out->ndim) == 0) return;
-    broadcast_steps(a_steps, call->in[0], out->ndim);
-    broadcast_steps(b_steps, call->in[1], out->ndim);
+    rnnrt_walk_broadcast(a_steps, call->in[0], out->ndim);
+    rnnrt_walk_broadcast(b_steps, call->in[1], out->ndim);
     rnnrt_walk w;
     rnnrt_walk_start(&w, out->ndim, out->dims, a_steps, b_steps);
     do {
-        compute(call, a + w.a, (size_t)w.a_step, b + w.b, (size_t)w.b_step, y, w.n);
-        y += w.n;
+        if (out->dtype == RNNRT_I32) {
+            compute_integers(call->node->op->code, call->in[0]->data, call->in[1]->data, integers, &w);
+            integers += w.n;
+        } else {
+            compute(call, a + w.a, (size_t)w.a_step, b + w.b, (size_t)w.b_step, y, w.n);
+            y += w.n;
+        }
     } while (rnnrt_walk_next(&w));
 }
 

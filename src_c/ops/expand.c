@@ -29,10 +29,8 @@ static rnnrt_status shape(const rnnrt_call *call) {
 
 static void run(const rnnrt_call *call) {
     const rnnrt_tensor *x = call->in[0], *y = call->out[0];
-    ptrdiff_t own[RNNRT_MAX_RANK], steps[RNNRT_MAX_RANK];
-    uint32_t lead = (uint32_t)y->ndim - x->ndim;
-    rnnrt_walk_steps(own, x->dims, x->ndim);
-    for (uint32_t d = 0; d < y->ndim; d++) steps[d] = d < lead || x->dims[d - lead] == 1 ? 0 : own[d - lead];
+    ptrdiff_t steps[RNNRT_MAX_RANK];
+    rnnrt_walk_broadcast(steps, x, y->ndim);
     rnnrt_walk_copy(y->data, x->data, y->ndim, y->dims, steps);
 }
 

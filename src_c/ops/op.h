@@ -83,6 +83,8 @@ rnnrt_status rnnrt_shape_input(const rnnrt_call *call, uint32_t i, int i32_allow
 rnnrt_status rnnrt_shape_symbol(const rnnrt_call *call, int32_t written, uint32_t *dim);
 /* t = numpy's broadcast shape of a and b; RNNRT_ERR_SHAPE when they do not fit. t may be neither. */
 rnnrt_status rnnrt_shape_broadcast(rnnrt_tensor *t, const rnnrt_tensor *a, const rnnrt_tensor *b);
+/* Inputs i and j, F32 or I32, both of one type: t = their broadcast shape and type. */
+rnnrt_status rnnrt_shape_pair(const rnnrt_call *call, uint32_t i, uint32_t j, rnnrt_tensor *t);
 /* Sets dtype F32, layout PLAIN and dims; RNNRT_ERR_OVERFLOW when the bytes (0 counted as 1) are 2^31 or more. */
 rnnrt_status rnnrt_shape_set(rnnrt_tensor *t, const uint32_t *dims, uint32_t ndim);
 /* The same dtype and dims. */

@@ -1,9 +1,11 @@
-/* ReduceMean, ReduceMax, ReduceSum. The elements that make one output form a vector in row-major order, which is copied
+/* ReduceMean of F32, ReduceMax and ReduceSum of F32 or I32 (whose sum wraps around). The elements that make one output form a vector in row-major order, which is copied
  * together unless it lies contiguous already, and reduced as kernels.h says: the same bits on every instruction set. */
 #include "../kernels/float_exact.h"
 
 #include "registry.h"
 #include "walk.h"
+
+#include <string.h>
 
 #define CODE_MEAN 52u
 #define CODE_MAX 53u
@@ -36,7 +38,7 @@ static uint32_t reduced_count(const rnnrt_tensor *x, uint32_t mask) {
 
 static rnnrt_status shape(const rnnrt_call *call) {
     const rnnrt_tensor *x = call->in[0];
-    rnnrt_status status = rnnrt_shape_input(call, 0, 0);
+    rnnrt_status status = rnnrt_shape_input(call, 0, call->node->op->code != CODE_MEAN);
     if (status != RNNRT_OK) return status;
     uint32_t dims[RNNRT_MAX_RANK], ndim = 0, mask = reduced_axes(call);
     if (mask == 0xFFFFFFFFu) return RNNRT_ERR_SHAPE;
@@ -48,6 +50,7 @@ static rnnrt_status shape(const rnnrt_call *call) {
     }
     status = rnnrt_shape_set(call->out[0], dims, ndim);
     if (status != RNNRT_OK) return status;
+    call->out[0]->dtype = x->dtype;
     int of_nothing = reduced_count(x, mask) == 0 && call->out[0]->elements > 0;
     return of_nothing && call->node->op->code == CODE_MAX ? RNNRT_ERR_SHAPE : RNNRT_OK;
 }
@@ -78,6 +81,18 @@ static float reduce(const rnnrt_call *call, const float *x, uint32_t n) {
     return sum;
 }
 
+static int32_t reduce_integers(const rnnrt_call *call, const int32_t *x, uint32_t n) {
+    const int is_max = call->node->op->code == CODE_MAX;
+    int32_t y = is_max ? x[0] : 0; /* of nothing only the sum is asked for */
+    for (uint32_t i = 0; i < n; i++) {
+        if (is_max)
+            y = x[i] > y ? x[i] : y;
+        else
+            y = (int32_t)((uint32_t)y + (uint32_t)x[i]);
+    }
+    return y;
+}
+
 static void run(const rnnrt_call *call) {
     const rnnrt_tensor *in = call->in[0];
     uint32_t mask = reduced_axes(call), n = reduced_count(in, mask);
@@ -95,17 +110,20 @@ static void run(const rnnrt_call *call) {
         }
     }
     int together = n == 0 || contiguous(in, mask);
-    float *y = call->out[0]->data, *vector = call->scratch;
+    uint32_t *y = call->out[0]->data;
+    void *vector = call->scratch;
     rnnrt_walk w;
     rnnrt_walk_start(&w, nkept, kept, kept_steps, NULL);
     do {
         for (uint32_t i = 0; i < w.n; i++) {
-            const float *x = (const float *)in->data + (n ? w.a + (ptrdiff_t)i * w.a_step : 0);
+            const void *x = (const uint32_t *)in->data + (n ? w.a + (ptrdiff_t)i * w.a_step : 0);
             if (!together) {
                 rnnrt_walk_copy(vector, x, ngone, gone, gone_steps);
                 x = vector;
             }
-            *y++ = reduce(call, x, n);
+            const float real = in->dtype == RNNRT_F32 ? reduce(call, x, n) : 0.0f;
+            const int32_t integer = in->dtype == RNNRT_I32 ? reduce_integers(call, x, n) : 0;
+            memcpy(y++, in->dtype == RNNRT_I32 ? (const void *)&integer : &real, sizeof *y);
         }
     } while (rnnrt_walk_next(&w));
 }

@@ -30,6 +30,11 @@ extern const rnnrt_op rnnrt_op_log;
 extern const rnnrt_op rnnrt_op_sqrt;
 extern const rnnrt_op rnnrt_op_abs;
 extern const rnnrt_op rnnrt_op_neg;
+extern const rnnrt_op rnnrt_op_floor;
+extern const rnnrt_op rnnrt_op_ceil;
+extern const rnnrt_op rnnrt_op_round;
+extern const rnnrt_op rnnrt_op_sign;
+extern const rnnrt_op rnnrt_op_erf;
 
 extern const rnnrt_op rnnrt_op_hard_sigmoid;
 extern const rnnrt_op rnnrt_op_elu;
@@ -53,5 +58,14 @@ extern const rnnrt_op rnnrt_op_concat;
 extern const rnnrt_op rnnrt_op_gather;
 extern const rnnrt_op rnnrt_op_pad;
 extern const rnnrt_op rnnrt_op_expand;
+
+extern const rnnrt_op rnnrt_op_where;
+extern const rnnrt_op rnnrt_op_cast;
+extern const rnnrt_op rnnrt_op_arg_max;
+extern const rnnrt_op rnnrt_op_equal;
+extern const rnnrt_op rnnrt_op_less;
+extern const rnnrt_op rnnrt_op_less_or_equal;
+extern const rnnrt_op rnnrt_op_sin;
+extern const rnnrt_op rnnrt_op_cos;
 
 #endif

@@ -81,6 +81,17 @@ rnnrt_status rnnrt_shape_broadcast(rnnrt_tensor *t, const rnnrt_tensor *a, const
     return rnnrt_shape_set(t, dims, ndim);
 }
 
+rnnrt_status rnnrt_shape_pair(const rnnrt_call *call, uint32_t i, uint32_t j, rnnrt_tensor *t) {
+    rnnrt_status status = rnnrt_shape_input(call, i, 1);
+    if (status == RNNRT_OK) status = rnnrt_shape_input(call, j, 1);
+    if (status != RNNRT_OK) return status;
+    uint8_t dtype = call->in[i]->dtype;
+    if (call->in[j]->dtype != dtype) return RNNRT_ERR_FORMAT;
+    status = rnnrt_shape_broadcast(t, call->in[i], call->in[j]);
+    if (status == RNNRT_OK) t->dtype = dtype;
+    return status;
+}
+
 uint32_t rnnrt_shape_axis(int32_t axis, uint32_t ndim) {
     int64_t at = axis < 0 ? (int64_t)axis + ndim : axis;
     return at >= 0 && at < (int64_t)ndim ? (uint32_t)at : 0xFFFFFFFFu;

@@ -25,7 +25,8 @@ static void run(const rnnrt_call *call) {
         /* by code, in the order of the rows below */
         RNNRT_RELU,         RNNRT_LEAKY_RELU, RNNRT_SIGMOID,  RNNRT_TANH,     RNNRT_CLIP,
         RNNRT_EXP,          RNNRT_LOG,        RNNRT_SQRT,     RNNRT_ABS,      RNNRT_NEG,
-        RNNRT_HARD_SIGMOID, RNNRT_ELU,        RNNRT_SOFTSIGN, RNNRT_SOFTPLUS, RNNRT_THRESHOLDED_RELU};
+        RNNRT_HARD_SIGMOID, RNNRT_ELU,        RNNRT_SOFTSIGN, RNNRT_SOFTPLUS, RNNRT_THRESHOLDED_RELU,
+        RNNRT_FLOOR,        RNNRT_CEIL,       RNNRT_ROUND,    RNNRT_SIGN,     RNNRT_ERF};
     const rnnrt_tensor *x = call->in[0];
     uint32_t n = rnnrt_shape_count(x, 0, x->ndim);
     if (n)
@@ -51,3 +52,8 @@ const rnnrt_op rnnrt_op_softsign = {42, IN_PLACE, 1, 1, 1, 1, "Softsign", "", "a
 const rnnrt_op rnnrt_op_softplus = {43, IN_PLACE, 1, 1, 1, 1, "Softplus", "", "a b", check, shape, NULL, run};
 const rnnrt_op rnnrt_op_thresholded_relu = {44, IN_PLACE,  1,     1,     1,    1,  "ThresholdedRelu",
                                             "", "alpha b", check, shape, NULL, run};
+const rnnrt_op rnnrt_op_floor = {45, IN_PLACE, 1, 1, 1, 1, "Floor", "", "a b", check, shape, NULL, run};
+const rnnrt_op rnnrt_op_ceil = {46, IN_PLACE, 1, 1, 1, 1, "Ceil", "", "a b", check, shape, NULL, run};
+const rnnrt_op rnnrt_op_round = {47, IN_PLACE, 1, 1, 1, 1, "Round", "", "a b", check, shape, NULL, run};
+const rnnrt_op rnnrt_op_sign = {48, IN_PLACE, 1, 1, 1, 1, "Sign", "", "a b", check, shape, NULL, run};
+const rnnrt_op rnnrt_op_erf = {49, IN_PLACE, 1, 1, 1, 1, "Erf", "", "a b", check, shape, NULL, run};

@@ -11,6 +11,13 @@ void rnnrt_walk_steps(ptrdiff_t *steps, const uint32_t *dims, uint32_t ndim) {
     }
 }
 
+void rnnrt_walk_broadcast(ptrdiff_t *steps, const rnnrt_tensor *t, uint32_t ndim) {
+    ptrdiff_t own[RNNRT_MAX_RANK];
+    uint32_t lead = ndim - t->ndim;
+    rnnrt_walk_steps(own, t->dims, t->ndim);
+    for (uint32_t d = 0; d < ndim; d++) steps[d] = d < lead || t->dims[d - lead] == 1 ? 0 : own[d - lead];
+}
+
 void rnnrt_walk_start(rnnrt_walk *w, uint32_t ndim, const uint32_t *dims, const ptrdiff_t *a_steps,
                       const ptrdiff_t *b_steps) {
     w->outer = 0;

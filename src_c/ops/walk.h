@@ -12,7 +12,7 @@
 #ifndef RNNRT_WALK_H
 #define RNNRT_WALK_H
 
-#include "../include/rnnrt.h"
+#include "op.h"
 
 typedef struct rnnrt_walk {
     uint32_t outer;                                             /* number of dimensions around the run */
@@ -31,6 +31,9 @@ int rnnrt_walk_next(rnnrt_walk *w);
 
 /* steps[d] = row-major distance between neighbours along dimension d, in elements. */
 void rnnrt_walk_steps(ptrdiff_t *steps, const uint32_t *dims, uint32_t ndim);
+
+/* The same for t seen as a tensor of `dims` [ndim] that it broadcasts to: 0 where it is broadcast. */
+void rnnrt_walk_broadcast(ptrdiff_t *steps, const rnnrt_tensor *t, uint32_t ndim);
 
 /* dst[...] = src[...]: 4-byte elements; dst contiguous in row-major order of dims, src under steps. Dim 0: nothing. */
 void rnnrt_walk_copy(void *dst, const void *src, uint32_t ndim, const uint32_t *dims, const ptrdiff_t *steps);

@@ -56,6 +56,7 @@ void check_accuracy(uint32_t stride) {
         {"sqrt", RNNRT_SQRT, sqrt, 0.0, 0.5},
         {"elu", RNNRT_ELU, elu, 2.5e-7, 4.0},
         {"softplus", RNNRT_SOFTPLUS, softplus, 0.0, 4.0},
+        {"erf", RNNRT_ERF, erf, 1.5e-7, 3.0},
     };
     float x[BLOCK], y[BLOCK];
     for (size_t k = 0; k < sizeof functions / sizeof *functions; k++) {

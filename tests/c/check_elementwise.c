@@ -49,6 +49,10 @@ static void exact_unary(const vectors *v, float x, float y) {
     case RNNRT_SQRT: equal("sqrt", y, sqrtf(x)); break;
     case RNNRT_ABS: equal("abs", y, fabsf(x)); break;
     case RNNRT_NEG: equal("neg", y, -x); break;
+    case RNNRT_FLOOR: equal("floor", y, floorf(x)); break;
+    case RNNRT_CEIL: equal("ceil", y, ceilf(x)); break;
+    case RNNRT_ROUND: equal("round", y, rintf(x)); break;
+    case RNNRT_SIGN: equal("sign", y, x < 0.0f ? -1.0f : x > 0.0f ? 1.0f : x); break;
     default: /* check_accuracy.c; here NaN must stay NaN and nothing else but log and inf - inf may become it */
         references++;
         if (isnan(x) != isnan(y) && !(v->f == RNNRT_LOG && x < 0.0f) && v->f != RNNRT_SCALED_TANH) {
