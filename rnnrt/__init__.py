@@ -4,17 +4,20 @@
 >>> y = model(x)                          # whole sequence, from zero state
 >>> stream = model.stream()               # carries the state; one per signal
 >>> y = stream.step(frame)                # microseconds
+>>> streams = model.streams()             # many that come and go, stepped together
 """
 
 from rnnrt._rnnrt import __version__, isas
 from rnnrt.errors import ModelFormatError, RnnrtError, UnsupportedError, VerificationError
 from rnnrt.model import Model, Stream, TensorInfo, load
+from rnnrt.streams import StreamBatch
 
 __all__ = [
     "Model",
     "ModelFormatError",
     "RnnrtError",
     "Stream",
+    "StreamBatch",
     "TensorInfo",
     "UnsupportedError",
     "VerificationError",

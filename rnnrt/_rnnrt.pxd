@@ -77,6 +77,10 @@ cdef extern from "rnnrt.h" nogil:
     rnnrt_status rnnrt_state_parallel(rnnrt_state *state, uint32_t threads, rnnrt_parallel parallel, void *context)
     rnnrt_status rnnrt_state_get(const rnnrt_state *state, uint32_t i, void *dst, size_t bytes)
     rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, size_t bytes)
+    rnnrt_status rnnrt_stream_size(const rnnrt_model *model, size_t *bytes)
+    rnnrt_status rnnrt_stream_init(const rnnrt_model *model, void *stream)
+    rnnrt_status rnnrt_run_streams(rnnrt_state *state, void *const *streams, uint32_t n, const void *const *inputs,
+                                   void *const *outputs, uint32_t time)
     size_t rnnrt_state_arena(const rnnrt_state *state)
     void rnnrt_state_probe(rnnrt_state *state, rnnrt_probe probe, void *context)
 

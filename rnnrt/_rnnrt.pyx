@@ -4,6 +4,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 cimport numpy as cnp
 
 from rnnrt._guard cimport rnnrt_guard, rnnrt_leave, rnnrt_try_enter
@@ -289,3 +290,4 @@ cdef class StreamCore:
 
 
 include "_profile.pxi"
+include "_streams.pxi"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Self
 
     from rnnrt.profile import Profile
+    from rnnrt.streams import StreamBatch
 
 __all__ = ["Model", "Stream", "TensorInfo", "load"]
 
@@ -201,9 +202,7 @@ class Model(ModelCore):
         ValueError
             More than one signal, and the model has a fixed batch.
         """
-        if not self.streamable:
-            reason = self.meta.get("not_streamable_because") or "it looks into the future"
-            raise UnsupportedError(f"this model can't be streamed: {reason}; model(x) takes whole sequences")
+        self._check_streamable()
         if batch < 1 or (batch != 1 and not any("B" in info.shape for info in self.inputs)):
             raise ValueError(f"batch: got {batch}, expected {'at least 1' if batch < 1 else '1: the model fixes it'}")
         return Stream(self, 1, batch, self.pool if threads is None else _pool(threads))
@@ -234,6 +233,44 @@ class Model(ModelCore):
         from rnnrt.profile import profile
 
         return profile(self, x, time=time, batch=batch, seconds=seconds)
+
+    def streams(self, capacity: int = 8, threads: int | None = None) -> StreamBatch:
+        """Many streams that come and go, any of them stepped together: the weights are read once for all.
+
+        Parameters
+        ----------
+        capacity : int
+            Streams that there is room for at first.
+        threads : int, optional
+            As in `stream`.
+
+        Returns
+        -------
+        rnnrt.StreamBatch
+            Empty.
+
+        Raises
+        ------
+        UnsupportedError
+            The model looks into the future, or has a fixed batch.
+        ValueError
+            `capacity` is not positive or needs more memory than can be addressed.
+        """
+        from rnnrt.streams import StreamBatch
+
+        self._check_streamable()
+        if not all("B" in info.shape for info in (*self.inputs[:1], *self.states)):
+            raise UnsupportedError(
+                "this model's batch is fixed, so its streams can't be stepped together: use stream()"
+            )
+        if capacity < 1:
+            raise ValueError(f"capacity: got {capacity}, expected at least 1")
+        return StreamBatch(self, capacity, self.pool if threads is None else _pool(threads))
+
+    def _check_streamable(self) -> None:
+        if not self.streamable:
+            reason = self.meta.get("not_streamable_because") or "it looks into the future"
+            raise UnsupportedError(f"this model can't be streamed: {reason}; model(x) takes whole sequences")
 
     def _symbols(self, values: Sequence[Array]) -> dict[str, int]:
         """Lengths of time and batch in arrays for the inputs."""

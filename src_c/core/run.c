@@ -3,21 +3,25 @@
 
 #include "state.h"
 
-/* Brings all shapes to `time` steps. Cheap when they are there already, as when stepping. */
-static rnnrt_status set_time(rnnrt_state *s, uint32_t time) {
+/* Brings all shapes to `time` steps and this batch. Cheap when they are there already, as when stepping. */
+static rnnrt_status set_shapes(rnnrt_state *s, uint32_t time, uint32_t batch) {
     rnnrt_sizes sizes;
     rnnrt_status status;
-    if (s->time == time) return RNNRT_OK;
+    if (s->time == time && s->rows == batch) return RNNRT_OK;
     s->time = UINT32_MAX;
-    status = rnnrt_shapes(s->model, s->tensor, 0, time, s->batch, &sizes);
+    status = rnnrt_shapes(s->model, s->tensor, 0, time, batch, &sizes);
     if (status) return status;
-    /* Fewer steps than max_time normally need less; a graph for which that is not so must not write past its room. */
+    /* Fewer steps and rows than there may be normally need less; a graph for which that is not so must not write past its room. */
     for (uint32_t i = 0; i < s->model->slots; i++) {
         if (sizes.slot[i] > RNNRT_PAD(s->room.slot[i], 64u)) return RNNRT_ERR_SHAPE;
     }
     if (sizes.scratch > s->room.scratch) return RNNRT_ERR_SHAPE;
-    for (uint32_t i = 0; i < s->tasks; i++) s->task[i].call.time = time;
+    for (uint32_t i = 0; i < s->tasks; i++) {
+        s->task[i].call.time = time;
+        s->task[i].call.batch = batch;
+    }
     s->time = time;
+    s->rows = batch;
     return RNNRT_OK;
 }
 
@@ -69,11 +73,15 @@ static int wants_final(const rnnrt_model *m, void *const out[]) {
     return 0;
 }
 
-static rnnrt_status run(rnnrt_state *s, const void *const in[], void *const out[], uint32_t time) {
+rnnrt_status rnnrt_run_batch(rnnrt_state *s, const void *const in[], void *const out[], uint32_t time, uint32_t batch) {
     const uint32_t frames = s->model->has_time ? 1 : time;
     rnnrt_status status;
+    if (!in || !out || time > s->max_time) return RNNRT_ERR_ARGUMENT;
+    for (uint32_t i = 0; i < s->model->inputs; i++) {
+        if (!in[i] && time > 0) return RNNRT_ERR_ARGUMENT; /* at time 0 there is nothing to read */
+    }
     if (time == 0 && !(s->model->has_time && wants_final(s->model, out))) return RNNRT_OK;
-    status = set_time(s, s->model->has_time ? time : 1);
+    status = set_shapes(s, s->model->has_time ? time : 1, batch);
     if (status) return status;
     if (!rnnrt_model_streamable(s->model)) rnnrt_reset(s);
     for (uint32_t f = 0; f < frames; f++) evaluate(s, in, out, f);
@@ -81,11 +89,7 @@ static rnnrt_status run(rnnrt_state *s, const void *const in[], void *const out[
 }
 
 rnnrt_status rnnrt_run(rnnrt_state *state, const void *const in[], void *const out[], uint32_t time) {
-    if (!state || !in || !out || time > state->max_time) return RNNRT_ERR_ARGUMENT;
-    for (uint32_t i = 0; i < state->model->inputs; i++) {
-        if (!in[i] && time > 0) return RNNRT_ERR_ARGUMENT; /* at time 0 there is nothing to read */
-    }
-    return run(state, in, out, time);
+    return state ? rnnrt_run_batch(state, in, out, time, state->batch) : RNNRT_ERR_ARGUMENT;
 }
 
 rnnrt_status rnnrt_step(rnnrt_state *state, const void *const in[], void *const out[]) {

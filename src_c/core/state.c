@@ -133,6 +133,7 @@ rnnrt_status rnnrt_state_init(void *mem, size_t bytes, const rnnrt_model *model,
     s->max_time = max_time;
     s->batch = batch;
     s->time = UINT32_MAX;
+    s->rows = batch;
     s->tasks = s->bound = 0;
     s->team = (rnnrt_team){1, NULL, NULL};
     rnnrt_state_probe(s, NULL, NULL);

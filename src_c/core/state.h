@@ -13,7 +13,7 @@ typedef struct rnnrt_task {
 struct rnnrt_state {
     const rnnrt_model *model;
     uint32_t max_time, batch;
-    uint32_t time; /* what the shapes stand at; 0xFFFFFFFF: nothing valid */
+    uint32_t time, rows; /* time steps and batch that the shapes stand at; time 0xFFFFFFFF: nothing valid */
     uint32_t tasks, bound;
     rnnrt_sizes room; /* what slots and scratch hold */
     size_t arena;     /* bytes of slots and scratch */
@@ -26,5 +26,9 @@ struct rnnrt_state {
     rnnrt_task *task;      /* [tasks] */
     uint32_t *bound_value; /* [bound] values in an input's memory: their address changes with every call */
 };
+
+/* run.c: rnnrt_run with another batch, 1 <= batch <= state->batch. */
+rnnrt_status rnnrt_run_batch(rnnrt_state *state, const void *const in[], void *const out[], uint32_t time,
+                             uint32_t batch);
 
 #endif

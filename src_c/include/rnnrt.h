@@ -154,6 +154,19 @@ rnnrt_status rnnrt_state_parallel(rnnrt_state *state, uint32_t threads, rnnrt_pa
 rnnrt_status rnnrt_state_get(const rnnrt_state *state, uint32_t i, void *dst, size_t bytes);
 rnnrt_status rnnrt_state_set(rnnrt_state *state, uint32_t i, const void *src, size_t bytes);
 
+/* ---- many streams, together ----
+ * A STREAM here is only what one signal's state variables hold: at BATCH 1, one after the other in the order of
+ * rnnrt_model_state, of any alignment that an int32_t has. It may be moved and copied. */
+rnnrt_status rnnrt_stream_size(const rnnrt_model *model, size_t *bytes);
+/* Puts a stream at the initial state. */
+rnnrt_status rnnrt_stream_init(const rnnrt_model *model, void *stream);
+/* `time` steps of n different streams, 1 <= n <= the state's batch, as one batch: the weights are read once for all of them.
+ * in[i] and out[i] have BATCH = n, in the order of streams[]; everything else is as in rnnrt_run, and each stream gets the
+ * bits that it gets alone. The state lends its memory: what its own variables held is lost. RNNRT_ERR_SHAPE when n > 1 and
+ * a state variable has no BATCH dimension. After an error no stream has changed. */
+rnnrt_status rnnrt_run_streams(rnnrt_state *state, void *const streams[], uint32_t n, const void *const in[],
+                               void *const out[], uint32_t time);
+
 /* Bytes of the working memory (arena and scratch) in a state; for reports. */
 size_t rnnrt_state_arena(const rnnrt_state *state);
 
