@@ -19,7 +19,7 @@ from onnx.backend.base import Backend, BackendRep, namedtupledict
 
 from .. import load
 from ..errors import UnsupportedError
-from . import convert, from_onnx, simplify
+from . import channels_last, convert, from_onnx, simplify
 from .ir import Graph
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -92,7 +92,7 @@ class RnnrtRep(BackendRep):
         """With these arrays as constants and every size fixed."""
         constants = {n: arrays[n] for n in self._parameters}
         shapes: dict[str, tuple[int | str, ...]] = {n: a.shape for n, a in arrays.items() if n not in constants}
-        graph = simplify.simplify(self._graph, set_values=constants, shapes=shapes)
+        graph = channels_last.channels_last(simplify.simplify(self._graph, set_values=constants, shapes=shapes))
         graph.streamable, graph.not_streamable_because = False, "a backend runs models whole"
         return convert.build(b"", graph)[1]
 

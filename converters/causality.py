@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from .ir import Graph, Node, Shape, Sym
+from .reference_windows import WINDOWED
 from .support import BINARY, COMPARE, RECURRENT, REDUCE, UNARY
 
 INT32_MAX = 2**31 - 1
@@ -104,14 +105,16 @@ def _matmul(times: Times, node: Node) -> str:
     return ""
 
 
-def _conv(times: Times, node: Node) -> str:
+def _window(times: Times, node: Node) -> str:
     axis, attrs = times.axis.get(node.inputs[0]), node.attrs
+    if axis is None or axis == 0:
+        return ""
     if axis == 1:
-        return "sums over time"
-    if axis == 2:
-        kernel = attrs["kernel_shape"][0]
-        if kernel != 1 or attrs["strides"] != [1] or any(attrs["pads"]):
-            return f"a kernel of {kernel} over time (stride {attrs['strides'][0]}, pads {attrs['pads']})"
+        return "time is the channel axis" if node.op in ("MaxPool", "AveragePool") else "sums over time"
+    k, spatial = axis - 2, len(attrs["kernel_shape"])
+    kernel, stride, pads = attrs["kernel_shape"][k], attrs["strides"][k], attrs["pads"][k::spatial]
+    if kernel != 1 or stride != 1 or any(pads):
+        return f"a kernel of {kernel} over time (stride {stride}, pads {pads})"
     return ""
 
 
@@ -220,7 +223,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(REDUCE, _reduce),
     "Gemm": _gemm,
     "MatMul": _matmul,
-    "Conv": _conv,
+    **dict.fromkeys(WINDOWED, _window),
     "Softmax": _softmax,
     "LayerNormalization": _layer_normalization,
     "Reshape": _reshape,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .._rnnrt import __version__
 from ..errors import ModelFormatError, VerificationError
-from . import exporter_faults, ir, quantize, simplify, states
+from . import channels_last, exporter_faults, ir, quantize, simplify, states
 from .architecture import Description
 from .architecture import load as load_checkpoint
 from .checkpoint import SUFFIXES
@@ -116,7 +116,7 @@ def prepare(
     graph = _load(source, {"prefix": prefix or None, "cell": cell, "architecture": architecture})
     graph = exporter_faults.check(graph, linear_before_reset)
     graph = simplify.simplify(graph, set_values=set_values, shapes=shapes, batch=batch)
-    return states.lift(graph, dict(state_pairs) if state_pairs else None)
+    return channels_last.channels_last(states.lift(graph, dict(state_pairs) if state_pairs else None))
 
 
 def _load(source: Any, options: Mapping[str, Any]) -> ir.Graph:

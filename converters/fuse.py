@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import fuse_cells, transposes
+from . import fuse_cells, transposes, windows
 from .ir import Graph, Node, Shape, Sym
 from .rewrite import OUTPUT, Pass, Rewriter, bind_outputs, fold, release_outputs, tidy_names, until_stable
 from .support import FUSED_ACTIVATIONS, REDUCE, VIEWS
@@ -185,14 +185,15 @@ def _bias_vector(constant: Array | None, shape: Shape | None) -> Array | None:
 
 
 def _channel_vector(constant: Array | None, shape: Shape | None) -> Array | None:
-    """The same for the second axis of a Conv's result [N, M, L], as [M]."""
-    if constant is None or shape is None or len(shape) != 3 or isinstance(shape[1], Sym):
+    """The same for the second axis of a Conv's result [N, M, ...], as [M]."""
+    if constant is None or shape is None or len(shape) < 3 or isinstance(shape[1], Sym):
         return None
-    if constant.size == 1 and constant.ndim <= 3:
+    if constant.ndim > len(shape):
+        return None
+    if constant.size == 1:
         return np.ascontiguousarray(np.broadcast_to(constant.reshape(-1), (shape[1],)))
-    if constant.ndim < 2 or constant.ndim > 3 or constant.shape[-1] != 1 or constant.shape[-2] != constant.size:
-        return None
-    return constant.reshape(-1)
+    full = [1] * (len(shape) - constant.ndim) + list(constant.shape)
+    return constant.reshape(-1) if full[1] == constant.size else None
 
 
 def _fuse_scale_or_bias(r: Rewriter, node: Node) -> bool:
@@ -219,7 +220,7 @@ def _fuse_scale_or_bias(r: Rewriter, node: Node) -> bool:
 
 def _is_plain_matrix(r: Rewriter, node: Node) -> bool:
     """A Gemm in its final form or a Conv, constant, without activation."""
-    if node.op not in ("Gemm", "Conv") or "activation" in node.attrs or r.constant(node, 1) is None:
+    if node.op not in ("Gemm", *windows.MATRICES) or "activation" in node.attrs or r.constant(node, 1) is None:
         return False
     if node.op == "Gemm" and (node.attrs.get("transB") != 1 or {"alpha", "beta", "transA"} & node.attrs.keys()):
         return False
@@ -231,6 +232,10 @@ def _absorb(r: Rewriter, matrix: Node, op: str, vector: Array) -> None:
     if op == "Mul":
         weights = r.graph.constants[matrix.inputs[1]]
         scale = vector.astype(np.float64).reshape(-1, *[1] * (weights.ndim - 1))
+        if matrix.op == "ConvTranspose":  # W [C, M/group, ...]: the outputs of a group are along the second axis
+            group = int(matrix.attrs["group"])
+            scale = vector.astype(np.float64).reshape(group, -1).repeat(len(weights) // group, axis=0)
+            scale = scale.reshape(*weights.shape[:2], *[1] * (weights.ndim - 2))
         scaled = (weights.astype(np.float64) * scale).astype(np.float32)
         matrix.inputs[1] = r.add_constant(f"{matrix.inputs[1]}.scaled", scaled)
         if bias is None:
@@ -240,33 +245,6 @@ def _absorb(r: Rewriter, matrix: Node, op: str, vector: Array) -> None:
         total = vector.astype(np.float64) + (0.0 if bias is None else bias.astype(np.float64))
     name = r.add_constant(f"{matrix.name}.bias", total.astype(np.float32))
     matrix.inputs = [*matrix.inputs[:2], name]
-
-
-def _conv_pads(r: Rewriter, node: Node) -> bool:
-    """auto_pad as numbers; missing attributes written out."""
-    weights = r.constant(node, 1) if node.op == "Conv" else None
-    if weights is None or weights.ndim != 3:
-        return False
-    kernel, attrs = int(weights.shape[2]), node.attrs
-    before = dict(attrs)
-    stride, dilation = int((attrs.get("strides") or [1])[0]), int((attrs.get("dilations") or [1])[0])
-    attrs.update(kernel_shape=[kernel], strides=[stride], dilations=[dilation], group=int(attrs.get("group", 1)))
-    mode = attrs.get("auto_pad", "NOTSET")
-    shape = r.shape(node.inputs[0])
-    span = (kernel - 1) * dilation + 1
-    if mode == "VALID":
-        attrs["pads"] = [0, 0]
-    elif mode == "NOTSET":
-        attrs["pads"] = [int(p) for p in attrs.get("pads") or [0, 0]]
-    elif shape is not None and (stride == 1 or not isinstance(shape[2], Sym)):
-        length = 1 if isinstance(shape[2], Sym) else int(shape[2])
-        total = max((-(-length // stride) - 1) * stride + span - length, 0) if stride > 1 else span - 1
-        small, large = total // 2, total - total // 2
-        attrs["pads"] = [large, small] if mode == "SAME_LOWER" else [small, large]
-    else:
-        return attrs != before
-    attrs.pop("auto_pad", None)
-    return attrs != before
 
 
 def _fuse_activation(r: Rewriter, node: Node) -> bool:
@@ -301,7 +279,7 @@ CLEANUP: list[Pass] = [
     _power,
     _canonical_gemm,
     _matmul_to_gemm,
-    _conv_pads,
+    windows.canonical,
     _merge_views,
     _merge_slices,
     _fuse_scale_or_bias,

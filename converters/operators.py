@@ -21,7 +21,11 @@ class Operator:
 
 
 _RECURRENT = ("hidden_size", "direction", "layout", "linear_before_reset", "input_forget", "clip_set", "activations...")
-_CONV = ("kernel", "stride", "dilation", "pad_begin", "pad_end", "group", "activation")
+_WINDOW = (
+    "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w",
+    "pad_top", "pad_left", "pad_bottom", "pad_right",
+)  # fmt: skip
+_OUTPUT_PADDING = ("output_padding_h", "output_padding_w")
 
 OPERATORS: dict[str, Operator] = {
     row.name: row
@@ -31,7 +35,8 @@ OPERATORS: dict[str, Operator] = {
         Operator("LSTM", 3, _RECURRENT, ("clip", "alpha_beta...")),
         Operator("Gemm", 10, ("activation",), ("alpha", "beta")),
         Operator("MatMul", 11),
-        Operator("Conv", 12, _CONV, ("alpha", "beta")),
+        Operator("Conv", 12, (*_WINDOW, "group", "symmetry", "activation"), ("alpha", "beta")),
+        Operator("ConvTranspose", 13, (*_WINDOW, *_OUTPUT_PADDING, "group", "activation"), ("alpha", "beta")),
         Operator("Add", 20),
         Operator("Sub", 21),
         Operator("Mul", 22),
@@ -64,6 +69,8 @@ OPERATORS: dict[str, Operator] = {
         Operator("ReduceMean", 52, ("keepdims", "axes...")),
         Operator("ReduceMax", 53, ("keepdims", "axes...")),
         Operator("ReduceSum", 54, ("keepdims", "axes...")),
+        Operator("MaxPool", 55, (*_WINDOW, "ceil_mode")),
+        Operator("AveragePool", 56, (*_WINDOW, "ceil_mode", "count_include_pad")),
         Operator("Reshape", 60, ("shape...",)),
         Operator("Squeeze", 61, ("axes...",)),
         Operator("Unsqueeze", 62, ("axes...",)),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import UnsupportedError
 from . import ir, layout
 from .operators import NO_ACTIVATION, OPERATORS, UNARY, unary_parameters
-from .quantize import RECURRENT, Plan, gemm_matrix
+from .quantize import RECURRENT, Plan, gemm_matrix, is_depthwise, transposed_matrix
 from .reference_recurrent import GATES, activations
 from .support import BINARY, COMPARE, cast_target
 
@@ -137,8 +137,8 @@ class _Packer:
             self.constants[name, dtype] = self.add(PackedValue(name, CONST, dtype, PLAIN, array.shape, data=data))
         return self.constants[name, dtype]
 
-    def matrix(self, name: str, w: Array, precision: str) -> int:
-        """A packed constant [rows, cols] in the precision that the plan says."""
+    def matrix(self, name: str, w: Array, precision: str, order: Array | None = None) -> int:
+        """A packed constant [rows, cols] in the precision that the plan says, its columns in another order."""
         rows, cols = w.shape
         if rows == 0 or cols == 0:
             raise _Unfit(f"weights '{name}' of shape {w.shape} are empty")
@@ -146,7 +146,9 @@ class _Packer:
             raise _Unfit(f"weights '{name}' have {cols} columns, at most {MAX_COLS} are possible")
         if precision == "s8":
             q, scale = self.plan.rows(w)
+            q = q if order is None else q[:, order]
             return self.add(PackedValue(name, CONST, S8, R16C4, (rows, cols), data=layout.pack_r16c4(q, scale)))
+        w = w if order is None else w[:, order]
         return self.add(PackedValue(name, CONST, F32, R16C1, (rows, cols), data=layout.pack_r16c1(w)))
 
     def constant(self, node: ir.Node, i: int, what: str) -> Array | None:
@@ -238,37 +240,64 @@ def _gemm(p: _Packer, node: ir.Node) -> Encoded:
     return inputs, [code], parameters
 
 
-def _conv_pads(node: ir.Node, kernel: int, stride: int, dilation: int) -> list[int]:
-    mode = node.attrs.get("auto_pad", "NOTSET")
-    if mode in ("NOTSET", ""):
-        return _ints(node, "pads", [0, 0])
-    if mode == "VALID":
-        return [0, 0]
-    if stride != 1:
-        raise _Unfit(f"'{mode}' with stride {stride} depends on the length of the input", "auto_pad")
-    total = (kernel - 1) * dilation
-    return [total - total // 2, total // 2] if mode == "SAME_LOWER" else [total // 2, total - total // 2]
+def _window(node: ir.Node) -> list[int]:
+    """The attributes that every windowed operator begins with; one spatial axis is the second of two."""
+    names, defaults = ("kernel_shape", "strides", "dilations"), (1, 1, 1)
+    if not node.attrs.get("channels_last", 0):
+        raise _Unfit("the channels must come last: see channels_last.py")
+    ints = []
+    for name, default in zip(names, defaults, strict=True):
+        values = _ints(node, name)
+        ints += [default] * (2 - len(values)) + values
+    pads = _ints(node, "pads")
+    if min(pads) < 0:
+        raise _Unfit(f"{pads} is negative", "pads")
+    return ints + ([0, pads[0], 0, pads[1]] if len(pads) == 2 else pads)
+
+
+def _conv_matrix(p: _Packer, node: ir.Node, w: Array) -> int:
+    """W [M, C, ...kernel] -> [M, kernel * C]; of a depthwise Conv, when it stays f32, PLAIN [kernel, M]."""
+    rows = w.reshape(len(w), -1)
+    if is_depthwise(node, w.shape) and p.plan.precision(node) == "f32":
+        return p.plain(f"{node.inputs[1]}.taps", rows.T)
+    order = np.arange(rows.shape[1]).reshape(w.shape[1], -1).T.reshape(-1)  # [c][k] -> [k][c]
+    return p.matrix(node.inputs[1], rows, p.plan.precision(node), order)
 
 
 def _conv(p: _Packer, node: ir.Node) -> Encoded:
-    w = p.constant(node, 1, "W")
-    if w is None or w.ndim != 3:
-        raise _Unfit("only one spatial axis is supported: W must have 3 dimensions")
-    if (kernel_shape := node.attrs.get("kernel_shape")) is not None and list(kernel_shape) != [w.shape[2]]:
-        raise _Unfit(f"{list(kernel_shape)} does not fit W of shape {w.shape}", "kernel_shape")
-    kernel, group = w.shape[2], int(node.attrs.get("group", 1))
-    stride, dilation = _ints(node, "strides", [1]), _ints(node, "dilations", [1])
-    pads = _conv_pads(node, kernel, stride[0], dilation[0])
-    if min(pads) < 0:
-        raise _Unfit(f"{pads} is negative", "pads")
+    w, group = p.constant(node, 1, "W"), int(node.attrs.get("group", 1))
+    if w is None or w.ndim not in (3, 4):
+        raise _Unfit("W must have 3 or 4 dimensions")
     if w.shape[0] % group:
         raise _Unfit(f"{group} does not divide the {w.shape[0]} output channels", "group")
     code, parameters = _fused_activation(node)
-    matrix = p.matrix(node.inputs[1], w.reshape(w.shape[0], -1), p.plan.precision(node))
-    inputs = [p.number(node.inputs[0]), matrix]
+    inputs = [p.number(node.inputs[0]), _conv_matrix(p, node, w)]
     if (number := p.bias(f"{node.outputs[0]}.bias", p.constant(node, 2, "B"), w.shape[0])) != NONE:
         inputs.append(number)
-    return inputs, [kernel, stride[0], dilation[0], *pads, group, code], parameters
+    return inputs, [*_window(node), group, int(node.attrs.get("symmetry", 0)), code], parameters
+
+
+def _conv_transpose(p: _Packer, node: ir.Node) -> Encoded:
+    w, group = p.constant(node, 1, "W"), int(node.attrs.get("group", 1))
+    if w is None or w.ndim not in (3, 4):
+        raise _Unfit("W must have 3 or 4 dimensions")
+    if w.shape[0] % group:
+        raise _Unfit(f"{group} does not divide the {w.shape[0]} input channels", "group")
+    more = _ints(node, "output_padding")
+    code, parameters = _fused_activation(node)
+    matrix = p.matrix(node.inputs[1], transposed_matrix(w, group), p.plan.precision(node))
+    inputs = [p.number(node.inputs[0]), matrix]
+    outputs = w.shape[1] * group
+    if (number := p.bias(f"{node.outputs[0]}.bias", p.constant(node, 2, "B"), outputs)) != NONE:
+        inputs.append(number)
+    return inputs, [*_window(node), *[0] * (2 - len(more)), *more, group, code], parameters
+
+
+def _pool(p: _Packer, node: ir.Node) -> Encoded:
+    ints = [*_window(node), int(node.attrs.get("ceil_mode", 0))]
+    if node.op == "AveragePool":
+        ints.append(int(node.attrs.get("count_include_pad", 0)))
+    return [p.number(node.inputs[0])], ints, []
 
 
 def _recurrent_weights(p: _Packer, node: ir.Node) -> tuple[list[int], int, int]:
@@ -431,6 +460,9 @@ _ENCODERS: dict[str, Encoder] = {
     **dict.fromkeys(RECURRENT, _recurrent),
     "Gemm": _gemm,
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MaxPool": _pool,
+    "AveragePool": _pool,
     **dict.fromkeys(("MatMul", *sorted(BINARY | COMPARE)), _two_inputs),
     **dict.fromkeys(("Where", "Sin", "Cos"), _elementwise),
     "Cast": _cast,

@@ -31,7 +31,7 @@ Array: TypeAlias = "npt.NDArray[Any]"
 Precision: TypeAlias = Literal["f32", "s8"]
 
 RECURRENT = ("RNN", "GRU", "LSTM")
-WEIGHTED = (*RECURRENT, "Gemm", "Conv")
+WEIGHTED = (*RECURRENT, "Gemm", "Conv", "ConvTranspose")
 SMALL_ROWS = 16
 
 
@@ -189,8 +189,22 @@ def weight_matrices(node: ir.Node, constants: dict[str, Array]) -> list[Array] |
     if node.op == "Conv":
         w = np.asarray(constants[names[0]], np.float32)
         return [w.reshape(w.shape[0], -1)] if w.ndim >= 3 else None
+    if node.op == "ConvTranspose":
+        w = np.asarray(constants[names[0]], np.float32)
+        return [transposed_matrix(w, int(node.attrs.get("group", 1)))] if w.ndim >= 3 else None
     arrays = [np.asarray(constants[name], np.float32) for name in names]
     return [a.reshape(-1, a.shape[2]) for a in arrays] if all(a.ndim == 3 for a in arrays) else None
+
+
+def is_depthwise(node: ir.Node, shape: Sequence[int]) -> bool:
+    """A Conv with a filter for every channel, W of shape [C, 1, ...]: multiplied channel by channel, as floats."""
+    return node.op == "Conv" and shape[1] == 1 and int(node.attrs.get("group", 1)) == shape[0] > 1
+
+
+def transposed_matrix(w: Array, group: int) -> Array:
+    """W [C, M/group, ...kernel] of a ConvTranspose as [group * kernel * M/group, C/group]."""
+    each = w.reshape(group, w.shape[0] // group, w.shape[1], -1)
+    return np.ascontiguousarray(each.transpose(0, 3, 2, 1)).reshape(-1, w.shape[0] // group)
 
 
 def packed_bytes(rows: int, cols: int, precision: Precision) -> int:
@@ -244,7 +258,7 @@ def plan(graph: ir.Graph, mode: str = "float", keep_float: Sequence[str] = (), e
         matching = [pattern for pattern in keep_float if fnmatchcase(name, pattern)]
         unused = [pattern for pattern in unused if pattern not in matching]
         known = [made.known.find(m) for m in matrices]
-        precision, reason = _decide(node, mode, matching, matrices, known, everything)
+        precision, reason = _decide(node, mode, matching, matrices, known, everything, graph.constants)
         rows = [_padded_rows(node, m, graph.constants) for m in matrices]
         made.layers[key(node)] = Layer(
             node=name,
@@ -274,6 +288,7 @@ def _decide(
     matrices: list[Array],
     known: Sequence[Rows | None],
     everything: bool,
+    constants: dict[str, Array],
 ) -> tuple[Precision, str]:
     if matching:
         return "f32", f"kept by keep_float '{matching[0]}'"
@@ -284,7 +299,9 @@ def _decide(
         return "f32", "no quantization asked for"
     if not all(np.isfinite(m).all() for m in matrices):
         return "f32", "weights are not finite"
-    if node.op == "Conv" and not everything:
+    if is_depthwise(node, constants[node.inputs[1]].shape):
+        return "f32", "depthwise: multiplied channel by channel"
+    if node.op in ("Conv", "ConvTranspose") and not everything:
         return "f32", "convolutions lose too much in 8 bits"
     if node.op == "Gemm" and len(matrices[0]) <= SMALL_ROWS and not everything:
         return "f32", f"at most {SMALL_ROWS} rows: 8 bits would save nothing that matters"

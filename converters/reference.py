@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from . import ir
 from .reference_recurrent import apply_activation, recurrent, sigmoid
+from .reference_windows import WINDOWED, windowed
 
 Array: TypeAlias = "npt.NDArray[Any]"
 
@@ -184,49 +184,8 @@ def _einsum(c: _Call) -> list[Array]:
     return [np.asarray(np.einsum(str(c.attr("equation")).replace(" ", ""), *operands))]
 
 
-def _conv_pads(c: _Call, size: list[int], kernel: list[int], strides: list[int], dilations: list[int]) -> list[int]:
-    """Begin pads, then end pads, per spatial axis."""
-    n = len(size)
-    mode = c.attr("auto_pad", "NOTSET")
-    if mode == "NOTSET":
-        return [int(p) for p in c.attr("pads") or [0] * (2 * n)]
-    if mode == "VALID":
-        return [0] * (2 * n)
-    begin, end = [], []
-    for s, k, stride, d in zip(size, kernel, strides, dilations, strict=True):
-        total = max((-(-s // stride) - 1) * stride + (k - 1) * d + 1 - s, 0)
-        small, large = total // 2, total - total // 2
-        begin.append(large if mode == "SAME_LOWER" else small)
-        end.append(small if mode == "SAME_LOWER" else large)
-    return begin + end
-
-
-def _conv(c: _Call) -> list[Array]:
-    """X [N, C, ...], W [M, C/group, ...kernel], B [M] -> Y [N, M, ...]; any number of spatial axes."""
-    x, w, bias = c.x(0), c.x(1), c.get(2)
-    n = x.ndim - 2
-    kernel = list(w.shape[2:])
-    strides = [int(s) for s in c.attr("strides") or [1] * n]
-    dilations = [int(d) for d in c.attr("dilations") or [1] * n]
-    group = int(c.attr("group", 1))
-    pads = _conv_pads(c, list(x.shape[2:]), kernel, strides, dilations)
-    x = np.pad(x, [(0, 0), (0, 0), *zip(pads[:n], pads[n:], strict=True)])
-    out = [(s - (k - 1) * d - 1) // t + 1 for s, k, d, t in zip(x.shape[2:], kernel, dilations, strides, strict=True)]
-    out = [max(o, 0) for o in out]
-    batch, outputs = x.shape[0], w.shape[0]
-    x = x.reshape(batch, group, x.shape[1] // group, *x.shape[2:])
-    w = w.reshape(group, outputs // group, *w.shape[1:])
-    y = np.zeros((batch, group, outputs // group, *out), np.result_type(x, w))
-    for at in product(*(range(k) for k in kernel)):
-        window = [slice(None)] * 3
-        for p, d, o, t in zip(at, dilations, out, strides, strict=True):
-            window.append(slice(p * d, p * d + (o - 1) * t + 1 if o else p * d, t))
-        taps = w.reshape(*w.shape[:3], -1)[..., np.ravel_multi_index(at, kernel)]
-        y += np.einsum("ngc...,gmc->ngm...", x[tuple(window)], taps)
-    y = y.reshape(batch, outputs, *out)
-    if bias is not None:
-        y = y + bias.reshape(-1, *[1] * n)
-    return _fused(c, y)
+def _windowed(c: _Call) -> list[Array]:
+    return _fused(c, windowed(c.op, c.attrs, c.inputs))
 
 
 # ---- normalization ----
@@ -448,7 +407,7 @@ OPERATORS: dict[str, Function] = {
     "Gemm": _gemm,
     "MatMul": _binary(np.matmul),
     "Einsum": _einsum,
-    "Conv": _conv,
+    **dict.fromkeys(WINDOWED, _windowed),
     "Add": _binary(np.add),
     "Sub": _binary(np.subtract),
     "Mul": _binary(np.multiply),

@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from . import windows
 from .ir import Graph, Node, Problem
 from .lower import LOWERINGS
 from .reference import OPERATORS
 from .reference_recurrent import DEFAULT_ACTIVATIONS, activations
+from .reference_windows import WINDOWED
 
 UNKNOWN = "?"  # prefix of the operator of a node that could not be evaluated
 MAX_RANK = 6
@@ -154,22 +156,6 @@ def _gemm(graph: Graph, node: Node) -> list[tuple[str, str]]:
     return []
 
 
-def _conv(graph: Graph, node: Node) -> list[tuple[str, str]]:
-    found = []
-    weights = graph.constants.get(node.inputs[1])
-    if weights is None:
-        return [("", f"its weights '{node.inputs[1]}' are not constant")]
-    if weights.ndim != 3:
-        return [("kernel_shape", f"a {weights.ndim - 2}-dimensional convolution; only 1 dimension is supported")]
-    if len(node.inputs) > 2 and node.inputs[2] and node.inputs[2] not in graph.constants:
-        found.append(("", f"its bias '{node.inputs[2]}' is not constant"))
-    if node.attrs.get("auto_pad", "NOTSET") != "NOTSET":
-        found.append(("auto_pad", f"{node.attrs['auto_pad']} on an axis of unknown size"))
-    if weights.shape[1] * weights.shape[2] > MAX_COLUMNS:
-        found.append(("", f"{weights.shape[1] * weights.shape[2]} columns, at most {MAX_COLUMNS}"))
-    return found
-
-
 def _cast(graph: Graph, node: Node) -> list[tuple[str, str]]:
     """To float, bool and integers of 32 bits and more (which are 32 here); from anything."""
     to = cast_target(graph, node)
@@ -202,7 +188,7 @@ _CHECKS: dict[str, Check] = {
     "GRU": _recurrent,
     "LSTM": _recurrent,
     "Gemm": _gemm,
-    "Conv": _conv,
+    **dict.fromkeys(WINDOWED, windows.check),
     "Cast": _cast,
     "Pad": _pad,
     "LayerNormalization": _layer_normalization,

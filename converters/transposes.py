@@ -22,7 +22,7 @@ Perm: TypeAlias = "list[int]"
 def minimise(graph: Graph, cleanup: list[Pass]) -> None:
     """Rewrite the graph in place to the cheapest variant."""
     best: Graph | None = None
-    for batch_first, gemm, sink in product((False, True), repeat=3):
+    for batch_first, gemm, sinking in product((False, True), repeat=3):
         if not _applies(graph, batch_first, gemm):
             continue
         candidate = copy_graph(graph)
@@ -30,9 +30,9 @@ def minimise(graph: Graph, cleanup: list[Pass]) -> None:
             until_once(candidate, _batch_first)
         if gemm:
             until_once(candidate, _conv_to_gemm)
-        until_stable(candidate, [*cleanup, _compose, *([_sink] if sink else [])])
-        until_stable(candidate, [*cleanup, _compose, _as_reshape])
-        if best is None or _cost(candidate) < _cost(best):
+        until_stable(candidate, [*cleanup, compose, *([sink] if sinking else [])])
+        until_stable(candidate, [*cleanup, compose, as_reshape])
+        if best is None or cost(candidate) < cost(best):
             best = candidate
     if best is not None:
         graph.nodes, graph.constants, graph.values = best.nodes, best.constants, best.values
@@ -53,7 +53,7 @@ def until_once(graph: Graph, rule: Callable[[Rewriter, Node], bool]) -> None:
             rewriter.refresh()
 
 
-def _cost(graph: Graph) -> tuple[int, int, int, int]:
+def cost(graph: Graph) -> tuple[int, int, int, int]:
     """Transposes that copy, then nodes that compute, then convolutions that could be Gemm, then nodes."""
     copies = sum(n.op == "Transpose" for n in graph.nodes)
     rewriter = Rewriter(graph)
@@ -99,22 +99,25 @@ def _batch_first(r: Rewriter, node: Node) -> bool:
 def _is_narrow(r: Rewriter, node: Node) -> bool:
     """A convolution that is a matrix product at every position."""
     weights = r.constant(node, 1) if node.op == "Conv" else None
-    if weights is None or weights.ndim != 3 or weights.shape[2] != 1:
+    if weights is None or not 3 <= weights.ndim <= 4 or set(weights.shape[2:]) != {1} or "pads" not in node.attrs:
         return False
     attrs = node.attrs
-    return attrs["strides"] == [1] and attrs.get("pads") == [0, 0] and attrs["group"] == 1 and "activation" not in attrs
+    plain = set(attrs["strides"]) == {1} and not any(attrs["pads"]) and attrs["group"] == 1
+    return plain and "activation" not in attrs and "channels_last" not in attrs
 
 
 def _conv_to_gemm(r: Rewriter, node: Node) -> bool:
-    """[N, C, L] -> Transpose -> Gemm -> Transpose -> [N, M, L]."""
+    """[N, C, ...] -> Transpose -> Gemm -> Transpose -> [N, M, ...]."""
     if not _is_narrow(r, node):
         return False
     weights = r.graph.constants[node.inputs[1]]
-    x, before = _transposed(r, node.inputs[0], [0, 2, 1], f"{node.name}.input")
-    matrix = r.add_constant(f"{node.inputs[1]}.matrix", np.ascontiguousarray(weights[:, :, 0]))
-    y = r.value(f"{node.outputs[0]}.transposed", _permuted(r.shape(node.outputs[0]), [0, 2, 1]))
+    to_last = [0, *range(2, weights.ndim), 1]
+    x, before = _transposed(r, node.inputs[0], to_last, f"{node.name}.input")
+    matrix = r.add_constant(f"{node.inputs[1]}.matrix", np.ascontiguousarray(weights.reshape(len(weights), -1)))
+    y = r.value(f"{node.outputs[0]}.transposed", _permuted(r.shape(node.outputs[0]), to_last))
     gemm = Node("Gemm", node.name, [x, matrix, *node.inputs[2:]], [y], {"transB": 1})
-    after = Node("Transpose", f"{node.name}.output", [y], list(node.outputs), {"perm": [0, 2, 1]})
+    to_second = [0, weights.ndim - 1, *range(1, weights.ndim - 1)]
+    after = Node("Transpose", f"{node.name}.output", [y], list(node.outputs), {"perm": to_second})
     r.replace(node, [before, gemm, after])
     return True
 
@@ -122,7 +125,7 @@ def _conv_to_gemm(r: Rewriter, node: Node) -> bool:
 # ---- cancelling ----
 
 
-def _compose(r: Rewriter, node: Node) -> bool:
+def compose(r: Rewriter, node: Node) -> bool:
     """Transpose of a Transpose is one."""
     first = r.producers.get(node.inputs[0]) if node.op == "Transpose" else None
     if first is None or first.op != "Transpose":
@@ -132,7 +135,7 @@ def _compose(r: Rewriter, node: Node) -> bool:
     return True
 
 
-def _as_reshape(r: Rewriter, node: Node) -> bool:
+def as_reshape(r: Rewriter, node: Node) -> bool:
     """Moving only axes of size 1 leaves the numbers where they are."""
     if node.op != "Transpose":
         return False
@@ -149,7 +152,7 @@ def _as_reshape(r: Rewriter, node: Node) -> bool:
 # ---- sinking: f(Transpose(x)) -> Transpose(f'(x)) ----
 
 
-def _sink(r: Rewriter, node: Node) -> bool:
+def sink(r: Rewriter, node: Node) -> bool:
     """Swap a node with the Transpose before it where that is possible."""
     rule = _SINKS.get(node.op)
     transpose = r.producers.get(node.inputs[0]) if rule is not None else None

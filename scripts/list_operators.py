@@ -22,6 +22,7 @@ from onnx.backend.test.loader import load_model_tests
 from rnnrt.converters import backend
 from rnnrt.converters.lower import LOWERINGS
 from rnnrt.converters.operators import OPERATORS
+from rnnrt.converters.reference_windows import WINDOWED
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "operators.md"
@@ -49,7 +50,8 @@ REDUCTION = "a reduction while writing"
 DIAGONAL = "a letter twice in one operand"
 EMPTY = "a dimension of 0; only time and batch may be empty"
 TRAINING = "training, or a mask that only training needs"
-TWO_DIMENSIONS = "a convolution over two dimensions"
+THREE_DIMENSIONS = "a window over three dimensions"
+INDICES_OF_MAXIMA = "the indices of the maxima"
 
 
 @dataclass
@@ -86,6 +88,11 @@ def exclusion(test: Any) -> str:
         training = any(a.name == "training_mode" and a.i for a in node.attribute)
         if training or (node.op_type == "Dropout" and (len(node.output) > 1 or len(node.input) > 2)):
             return TRAINING
+    for node in graph.node:
+        if node.op_type in WINDOWED and any(np.asarray(a).ndim > 4 for a in test.data_sets[0][0]):
+            return THREE_DIMENSIONS
+        if node.op_type == "MaxPool" and len(node.output) > 1:
+            return INDICES_OF_MAXIMA
     if test.model.opset_import[0].version < 7:
         return OLD
     if not all(v.type.tensor_type.elem_type in COMPUTED for v in (*graph.input, *graph.output)):
@@ -107,8 +114,6 @@ def exclusion(test: Any) -> str:
         np.asarray(a).size == 0 and np.asarray(a).dtype.kind in "fb" for arrays in test.data_sets[0] for a in arrays
     ):
         return EMPTY
-    if any(node.op_type == "Conv" for node in graph.node) and any(np.asarray(a).ndim > 3 for a in test.data_sets[0][0]):
-        return TWO_DIMENSIONS
     return ""
 
 

@@ -178,11 +178,21 @@ def test_gemm_conv_matrices_and_activations() -> None:
     assert data.dims == (7, 5)
     np.testing.assert_array_equal(layout.unpack_r16c1(data.data or b"", 7, 5), w.T)
     w = normal(4, 2, 3)
-    attrs = {"pads": [2, 1], "strides": [2], "dilations": [3], "group": 2}
-    conv = one_node(ir.Node("Conv", "c", ["x", "w"], ["y"], attrs), {"w": w}, (B, 4, T), (B, 4, T))
+    attrs = {"kernel_shape": [3], "pads": [2, 1], "strides": [2], "dilations": [3], "group": 2, "channels_last": 1}
+    conv = one_node(ir.Node("Conv", "c", ["x", "w"], ["y"], attrs), {"w": w}, (B, T, 4), (B, T, 4))
     model = packed(conv)
-    assert model.nodes[0].ints == [3, 2, 3, 2, 1, 2, -1]
-    np.testing.assert_array_equal(layout.unpack_r16c1(constant(model, "w").data or b"", 4, 6), w.reshape(4, 6))
+    assert model.nodes[0].ints == [1, 3, 1, 2, 1, 3, 0, 2, 0, 1, 2, 0, -1]
+    last = w.transpose(0, 2, 1).reshape(4, 6)  # columns in the order [kernel][channel]
+    np.testing.assert_array_equal(layout.unpack_r16c1(constant(model, "w").data or b"", 4, 6), last)
+
+
+def test_depthwise_conv_is_stored_tap_by_tap() -> None:
+    w = normal(4, 1, 3)
+    attrs = {"kernel_shape": [3], "pads": [1, 1], "strides": [1], "dilations": [1], "group": 4, "channels_last": 1}
+    model = packed(one_node(ir.Node("Conv", "c", ["x", "w"], ["y"], attrs), {"w": w}, (B, T, 4), (B, T, 4)))
+    stored = constant(model, "w.taps")
+    assert (stored.layout, stored.dims) == (pack.PLAIN, (3, 4))
+    np.testing.assert_array_equal(np.frombuffer(stored.data or b"", "<f4").reshape(3, 4), w[:, 0].T)
 
 
 SIMPLE: list[tuple[ir.Node, list[int], list[float]]] = [
@@ -278,6 +288,7 @@ def test_initial_state_values() -> None:
 # ---- refusals ----
 
 
+FLAT: dict[str, Any] = {"kernel_shape": [2], "strides": [1], "dilations": [1], "channels_last": 1}
 REFUSED: list[tuple[ir.Node, str]] = [
     (ir.Node("Foo", "n", ["x"], ["y"]), "Foo 'n': this operator is not supported"),
     (ir.Node("Add", "n", ["x", "x"], ["y"], domain="com.example"), "com.example.Add 'n'"),
@@ -285,9 +296,10 @@ REFUSED: list[tuple[ir.Node, str]] = [
     (ir.Node("Gemm", "n", ["x", "w"], ["y"], {"transA": 1}), "transA: 1 is not supported"),
     (ir.Node("Gemm", "n", ["x", "w", "w"], ["y"]), "the bias has shape"),
     (ir.Node("Gemm", "n", ["x", "w"], ["y"], {"activation": "Foo"}), "activation: 'Foo' is not known"),
-    (ir.Node("Conv", "n", ["x", "w"], ["y"]), "only one spatial axis"),
-    (ir.Node("Conv", "n", ["x", "k"], ["y"], {"auto_pad": "SAME_UPPER", "strides": [2]}), "depends on the length"),
-    (ir.Node("Conv", "n", ["x", "k"], ["y"], {"pads": [-1, 0]}), "is negative"),
+    (ir.Node("Conv", "n", ["x", "w"], ["y"]), "W must have 3 or 4 dimensions"),
+    (ir.Node("Conv", "n", ["x", "k"], ["y"], {"group": 3}), "group: 3 does not divide"),
+    (ir.Node("Conv", "n", ["x", "k"], ["y"]), "the channels must come last"),
+    (ir.Node("MaxPool", "n", ["x"], ["y"], {**FLAT, "pads": [-1, 0]}), "is negative"),
     (ir.Node("GRU", "n", ["x", "k", "k"], ["y"]), "does not fit"),
     (ir.Node("Clip", "n", ["x", "x"], ["y"]), "must be constant"),
     (ir.Node("Max", "n", ["x", "x", "x"], ["y"]), "has 3 inputs"),

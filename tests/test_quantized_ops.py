@@ -238,6 +238,11 @@ def dequantized(
     return node("DequantizeLinear", ["q", "s", "z"], ["w"], **attrs), constants
 
 
+def taps_first(w: Array) -> Array:
+    """W [M, C, kernel] of a Conv as its packed matrix: columns in the order [kernel][C]."""
+    return w.transpose(0, 2, 1).reshape(len(w), -1)
+
+
 @pytest.mark.parametrize("kind", [np.int8, np.uint8])
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("way", ["Gemm", "MatMul", "Conv", "transposed", "sliced"])
@@ -254,7 +259,7 @@ def test_weights_from_dequantize_linear(way: str, per_channel: bool, kind: type)
     elif way == "MatMul":
         nodes, expected = [node("MatMul", ["x", "w"], ["y"])], expected.T
     elif way == "Conv":
-        nodes, expected, inputs = [node("Conv", ["x", "w"], ["y"])], expected.reshape(n, -1), {"x": ["B", 8, 20]}
+        nodes, expected, inputs = [node("Conv", ["x", "w"], ["y"])], taps_first(expected), {"x": ["B", 8, 20]}
     elif way == "transposed":
         nodes = [node("Transpose", ["w"], ["wt"], perm=[1, 0]), node("MatMul", ["x", "wt"], ["y"])]
     else:
@@ -426,7 +431,7 @@ def test_conv_integer(zero: int) -> None:
     loaded, blob, (layer,) = converted(model)
     assert (layer["op"], layer["reason"]) == ("Conv", KEPT)
     q, scale = one_matrix(blob)
-    np.testing.assert_array_equal(q, steps.reshape(18, -1))
+    np.testing.assert_array_equal(q, taps_first(steps))
     assert (scale == np.float32(0.002)).all()
     x = signal(2, 6, 21)
     (want,) = by_onnxruntime(model, {"x": x})

@@ -297,13 +297,13 @@ def test_all_problems_are_listed_at_once() -> None:
         node("Pad", ["x", "p"], ["h"], "seven", mode="wrap"),
     ]
     constants: dict[str, Any] = {
-        "w": weights(2, 3, 3, 3),
+        "w": weights(2, 3, 3, 3, 3),
         "k": np.array([1], I64),
         "W": weights(1, 9, 4),
         "R": weights(1, 9, 3),
         "p": np.array([0, 0, 0, 0, 0, 1], I64),
     }
-    inputs: dict[str, Any] = {**X, "im": [1, 3, 8, 8]}
+    inputs: dict[str, Any] = {**X, "im": [1, 3, 8, 8, 8]}
     found = problems(model(nodes, inputs, list("abcefgh"), constants, opset=19))
     assert {name for name, _, _ in found} == {"one", "two", "three", "four", "five", "six", "seven"}
     assert ("two", "Conv", "kernel_shape") in found

@@ -11,6 +11,7 @@ extern const rnnrt_op rnnrt_op_lstm;
 extern const rnnrt_op rnnrt_op_gemm;
 extern const rnnrt_op rnnrt_op_matmul;
 extern const rnnrt_op rnnrt_op_conv;
+extern const rnnrt_op rnnrt_op_conv_transpose;
 
 extern const rnnrt_op rnnrt_op_add;
 extern const rnnrt_op rnnrt_op_sub;
@@ -47,6 +48,8 @@ extern const rnnrt_op rnnrt_op_layer_normalization;
 extern const rnnrt_op rnnrt_op_reduce_mean;
 extern const rnnrt_op rnnrt_op_reduce_max;
 extern const rnnrt_op rnnrt_op_reduce_sum;
+extern const rnnrt_op rnnrt_op_max_pool;
+extern const rnnrt_op rnnrt_op_average_pool;
 
 extern const rnnrt_op rnnrt_op_reshape;
 extern const rnnrt_op rnnrt_op_squeeze;

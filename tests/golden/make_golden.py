@@ -62,10 +62,10 @@ def _recurrent(
 
 
 def _layers(seed: int) -> ir.Graph:
-    """X [T, 1, 40] through Conv, Gemm, LayerNormalization, elementwise maths, Softmax: what is not recurrent."""
+    """X [T, 40, 1] through Conv, Gemm, LayerNormalization, elementwise maths, Softmax: what is not recurrent."""
     rng = np.random.default_rng(seed)
     f32 = np.dtype("float32")
-    graph = ir.Graph(name="layers", inputs=[ir.Value("x", f32, (T, 1, 40))])
+    graph = ir.Graph(name="layers", inputs=[ir.Value("x", f32, (T, 40, 1))])
     graph.constants = {
         "conv.w": _weights(rng, 19, 1, 5),
         "conv.b": _weights(rng, 19),
@@ -75,8 +75,10 @@ def _layers(seed: int) -> ir.Graph:
         "ln.bias": _weights(rng, 33),
     }
     node = ir.Node
+    conv: dict[str, object] = {"kernel_shape": [5], "strides": [2], "dilations": [1], "pads": [2, 2]}
+    conv |= {"channels_last": 1, "activation": "Relu"}
     graph.nodes = [
-        node("Conv", "conv", ["x", "conv.w", "conv.b"], ["a"], {"strides": [2], "pads": [2, 2], "activation": "Relu"}),
+        node("Conv", "conv", ["x", "conv.w", "conv.b"], ["a"], conv),
         node("Reshape", "flat", ["a"], ["b"], {"shape": [ir.Sym.TIME, 19 * 20]}),
         node("Gemm", "fc", ["b", "fc.w", "fc.b"], ["c"], {"transB": 1, "activation": "Tanh"}),
         node("LayerNormalization", "ln", ["c", "ln.scale", "ln.bias"], ["d"], {"axis": -1, "epsilon": 1e-5}),
@@ -87,7 +89,7 @@ def _layers(seed: int) -> ir.Graph:
         node("Sigmoid", "sigmoid", ["h"], ["i"]),
         node("Softmax", "softmax", ["i"], ["y"], {"axis": -1}),
     ]
-    shapes: dict[str, ir.Shape] = {"a": (T, 19, 20), "b": (T, 380)}
+    shapes: dict[str, ir.Shape] = {"a": (T, 20, 19), "b": (T, 380)}
     shapes.update(dict.fromkeys("cdefghiy", (T, 33)))
     graph.values = {name: ir.Value(name, f32, shape) for name, shape in shapes.items()}
     graph.outputs = [graph.values["y"]]
