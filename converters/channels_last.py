@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import transposes
+from . import conv_rules, transposes
 from .fuse import CLEANUP
 from .ir import Graph, Node
 from .reference_windows import WINDOWED
@@ -38,6 +38,7 @@ def channels_last(graph: Graph) -> Graph:
     bind_outputs(made, [v.name for v in made.outputs])
     ends = [Node(OUTPUT, "", [s.output], []) for s in states]
     made.nodes += ends
+    until_stable(made, [*conv_rules.RULES, *CLEANUP])
     transposes.until_once(made, _between_transposes)
     until_stable(made, [*CLEANUP, transposes.compose])
     _cheapest(made)

@@ -75,6 +75,8 @@ static void pad_line(const rnnrt_call *call, uint32_t d, size_t inner, const voi
         uint32_t run = o == before && n ? n : 1; /* the middle in one piece */
         if (from == OUTSIDE)
             fill(y + o * inner, value, inner);
+        else if (run == 1 && inner == 1)
+            y[o] = x[from];
         else
             memcpy(y + o * inner, x + from * inner, run * inner * sizeof *y);
         o += run - 1;
