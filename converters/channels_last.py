@@ -7,8 +7,6 @@ costs least.
 
 from __future__ import annotations
 
-import numpy as np
-
 from . import conv_rules, transposes
 from .fuse import CLEANUP
 from .ir import Graph, Node
@@ -75,17 +73,6 @@ def _between_transposes(r: Rewriter, node: Node) -> bool:
     after = Node(
         "Transpose", f"{node.name}.output", [y], node.outputs[:1], {"perm": [0, rank - 1, *range(1, rank - 1)]}
     )
-    r.replace(node, [before, _moved(r, node, x, y), after])
+    moved = Node(node.op, node.name, [x, *node.inputs[1:]], [y], {**node.attrs, "channels_last": 1})
+    r.replace(node, [before, moved, after])
     return True
-
-
-def _moved(r: Rewriter, node: Node, x: str, y: str) -> Node:
-    """The node on operands with the channels last; a Gemm where each window is one position."""
-    attrs = node.attrs
-    plain = attrs.get("group") == 1 and not any(attrs["pads"]) and set(attrs["strides"]) == {1}
-    if node.op == "Conv" and plain and set(attrs["kernel_shape"]) == {1}:
-        weights = r.graph.constants[node.inputs[1]]
-        matrix = r.add_constant(f"{node.inputs[1]}.matrix", np.ascontiguousarray(weights.reshape(len(weights), -1)))
-        kept = {k: v for k, v in attrs.items() if k.startswith("activation")}
-        return Node("Gemm", node.name, [x, matrix, *node.inputs[2:]], [y], {"transB": 1, **kept})
-    return Node(node.op, node.name, [x, *node.inputs[1:]], [y], {**attrs, "channels_last": 1})

@@ -158,6 +158,34 @@ def _slice_of_pad(r: Rewriter, node: Node) -> bool:
     return False
 
 
+def _trim_taps(r: Rewriter, node: Node) -> bool:
+    """The first and last taps that see nothing but padding, at every position."""
+    weights, shape, output = r.constant(node, 1), r.shape(node.inputs[0]), r.shape(node.outputs[0])
+    attrs = node.attrs
+    if node.op != "Conv" or "pads" not in attrs or weights is None or shape is None or output is None:
+        return False
+    spatial = len(attrs["kernel_shape"])
+    for k, (size, positions) in enumerate(zip(shape[2:], output[2:], strict=True)):
+        if isinstance(size, Sym) or isinstance(positions, Sym) or not size or not positions or "symmetry" in attrs:
+            continue
+        stride, dilation, pad = attrs["strides"][k], attrs["dilations"][k], attrs["pads"][k]
+        places = np.arange(positions)[:, None] * stride + np.arange(attrs["kernel_shape"][k]) * dilation - pad
+        used = np.flatnonzero(((places >= 0) & (places < size)).any(axis=0))
+        if used.size == 0 or used.size == attrs["kernel_shape"][k] or pad < used[0] * dilation:
+            continue
+        first, end = int(used[0]), int(used[-1]) + 1
+        pad -= first * dilation
+        window = (slice(None),) * (2 + k) + (slice(first, end),)
+        node.inputs[1] = r.add_constant(f"{node.inputs[1]}.used", np.ascontiguousarray(weights[window]))
+        behind = max((positions - 1) * stride + (end - first - 1) * dilation + 1 - size - pad, 0)
+        pads = list(attrs["pads"])
+        pads[k], pads[k + spatial] = pad, behind
+        kernel = [*attrs["kernel_shape"][:k], end - first, *attrs["kernel_shape"][k + 1 :]]
+        node.attrs = {**attrs, "kernel_shape": kernel, "pads": pads}
+        return True
+    return False
+
+
 def _symmetric(r: Rewriter, node: Node) -> bool:
     """Taps k and kernel - k of equal (opposite) weights in every row: see src_c/ops/conv.c."""
     attrs = node.attrs
@@ -179,4 +207,12 @@ def _symmetric(r: Rewriter, node: Node) -> bool:
     return False
 
 
-RULES: list[Pass] = [_drop_positions, _empty_slice, _split_channels, _slice_under_view, _slice_of_pad, _symmetric]
+RULES: list[Pass] = [
+    _drop_positions,
+    _empty_slice,
+    _split_channels,
+    _slice_under_view,
+    _slice_of_pad,
+    _trim_taps,
+    _symmetric,
+]

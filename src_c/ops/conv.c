@@ -31,6 +31,7 @@ typedef struct layout {
     int in_place;                /* every window is one run of floats in the padded X */
     int direct;                  /* products go where they belong in Y */
     uint32_t rows;               /* windows at once */
+    size_t step;                 /* floats between two neighbouring windows */
     size_t product_stride;       /* floats between two windows' products, when not direct */
 } layout;
 
@@ -92,6 +93,17 @@ static rnnrt_status shape(const rnnrt_call *call) {
                                depthwise ? w->dims[1] : w->dims[0]);
 }
 
+static int is_padded(const layout *l) { return l->padded_h != l->g.h.size || l->padded_w != l->g.w.size; }
+
+/* Where the windows of all sequences are equally far apart, they are those of one long sequence. */
+static void join_batch(layout *l) {
+    const size_t in = (size_t)l->g.h.size * l->g.w.size * l->g.channels;
+    if (!l->in_place || is_padded(l) || l->height != 1 || (l->width != 1 && l->step * l->width != in)) { return; }
+    l->step = l->width == 1 ? in : l->step;
+    l->width *= l->g.batch; /* elements of Y < 2^29 */
+    l->g.batch = 1;
+}
+
 /* Only for a packed W. A group may start inside a block of rows, so it touches at most one block more than it fills. */
 static layout layout_of(const rnnrt_call *call) {
     const rnnrt_tensor *w = call->in[RNNRT_CONV_W];
@@ -109,14 +121,14 @@ static layout layout_of(const rnnrt_call *call) {
     const int rows_join = l.g.h.kernel == 1 || (l.g.w.kernel == l.padded_w && l.g.h.dilation == 1);
     l.in_place = l.group == 1 && l.symmetry == 0 && rows_join && (l.g.w.dilation == 1 || l.g.w.kernel == 1);
     l.direct = l.group_rows % RNNRT_BLOCK == 0 || l.group == 1;
+    l.step = (size_t)l.g.w.stride * l.g.channels;
+    join_batch(&l);
     l.rows = MAX_GATHERED / l.cols; /* cols <= RNNRT_MAX_COLS = MAX_GATHERED: at least 1 */
     l.rows = l.rows < RNNRT_WINDOW_ROWS ? l.rows : RNNRT_WINDOW_ROWS;
     l.rows = l.rows < l.width ? l.rows : l.width;
     l.product_stride = RNNRT_PAD((size_t)l.group_rows, RNNRT_BLOCK) + RNNRT_BLOCK;
     return l;
 }
-
-static int is_padded(const layout *l) { return l->padded_h != l->g.h.size || l->padded_w != l->g.w.size; }
 
 /* The parts of the scratch, in this order. */
 static size_t padded_bytes(const layout *l) {
@@ -150,7 +162,11 @@ static void put_zeros_around(const layout *l, const float *x, float *to) {
 static void fold(const layout *l, const float *x, float *row) {
     const size_t c = l->g.channels, half = l->g.w.kernel / 2u, odd = l->g.w.kernel % 2u;
     memcpy(row, x, c * sizeof(float));
-    for (size_t k = 1; k < half + odd; k++) {
+    if (c == 1) {
+        const float *b = x + l->g.w.kernel, sign = l->symmetry > 0 ? 1.0f : -1.0f;
+        for (size_t k = 1; k < half + odd; k++) { row[k] = x[k] + sign * b[-(ptrdiff_t)k]; /* +-1 times is exact */ }
+    }
+    for (size_t k = 1; k < half + odd && c > 1; k++) {
         const float *a = x + k * c, *b = x + (l->g.w.kernel - k) * c;
         float *y = row + k * c;
         if (l->symmetry > 0) {
@@ -188,15 +204,14 @@ static void multiply(const rnnrt_call *call, const layout *l, uint32_t row0, con
                      uint8_t *space) {
     const rnnrt_matrix w = rnnrt_matrix_of(call->in[RNNRT_CONV_W]);
     const uint32_t block0 = row0 / RNNRT_BLOCK, block1 = RNNRT_PAD(row0 + l->group_rows, RNNRT_BLOCK) / RNNRT_BLOCK;
-    const size_t step = (size_t)l->g.w.stride * l->g.channels;
     float *gathered = (float *)(void *)space; /* [rows][cols] */
     float *products = (float *)(void *)(space + gathered_bytes(l));
     void *rest = space + gathered_bytes(l) + product_bytes(l);
     if (!l->in_place) {
-        for (uint32_t i = 0; i < n; i++) { gather(l, x + i * step, gathered + (size_t)i * l->cols); }
+        for (uint32_t i = 0; i < n; i++) { gather(l, x + i * l->step, gathered + (size_t)i * l->cols); }
     }
     rnnrt_matmul(call->k, call->team, &w, block0, block1, rnnrt_bias_of(call, RNNRT_CONV_BIAS),
-                 l->in_place ? x : gathered, l->in_place ? step : l->cols, n, l->direct ? y : products,
+                 l->in_place ? x : gathered, l->in_place ? l->step : l->cols, n, l->direct ? y : products,
                  l->direct ? w.rows : l->product_stride, rest);
     for (uint32_t i = 0; !l->direct && i < n; i++) {
         memcpy(y + (size_t)i * w.rows, products + i * l->product_stride + row0 % RNNRT_BLOCK,
@@ -211,7 +226,7 @@ static void convolve(const rnnrt_call *call, const layout *l, const float *x, fl
         const float *line = x + (size_t)top * l->g.h.stride * l->padded_w * c;
         for (uint32_t left = 0; left < l->width; left += l->rows) {
             const uint32_t n = l->width - left < l->rows ? l->width - left : l->rows;
-            const float *window = line + (size_t)left * l->g.w.stride * c;
+            const float *window = line + left * l->step;
             for (uint32_t group = 0; group < l->group; group++) {
                 const uint32_t row0 = group * l->group_rows;
                 multiply(call, l, row0, window + group * l->group_channels, n, y + row0, space);
@@ -231,7 +246,8 @@ static void run(const rnnrt_call *call) {
         rnnrt_conv_depthwise(call, &g);
     } else {
         const layout l = layout_of(call);
-        const size_t in = (size_t)l.g.h.size * l.g.w.size * l.g.channels, made = out->elements / l.g.batch;
+        const size_t in = (size_t)l.g.h.size * l.g.w.size * l.g.channels,
+                     made = out->elements / l.g.batch; /* batch is not 0: Y is not empty */
         const float *x = (const float *)call->in[RNNRT_CONV_X]->data;
         float *y = (float *)out->data, *padded = (float *)call->scratch;
         for (uint32_t i = 0; i < l.g.batch; i++, x += in, y += made) {
