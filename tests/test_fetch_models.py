@@ -32,6 +32,11 @@ def test_models_that_are_there_are_not_downloaded_again(models_dir: Path, monkey
     found = fetch_models.fetch(models_dir)
     assert {p.name for p in found} == {
         "nsnet2-20ms-baseline.onnx",
+        "nsnet2-20ms-48k-baseline.onnx",
+        "silero_vad.onnx",
+        "silero_vad_half.onnx",
+        "silero_vad_op18_ifless.onnx",
+        "silero_vad_openvino_16k.onnx",
         "silero_vad_16k_sequence.onnx",
         "silero_vad_16k_op15.onnx",
         "silero_vad.jit",

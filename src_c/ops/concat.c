@@ -29,18 +29,26 @@ static rnnrt_status shape(const rnnrt_call *call) {
     return status;
 }
 
+/* One operand: its runs of n elements go n_all apart; outer of them. */
+static void spread(const uint32_t *x, uint32_t outer, size_t n, uint32_t *y, size_t n_all) {
+    if (n == 1) { /* interleaving: a call of memcpy costs more than the copy */
+        for (uint32_t o = 0; o < outer; o++) y[o * n_all] = x[o];
+        return;
+    }
+    for (uint32_t o = 0; o < outer; o++) memcpy(y + o * n_all, x + o * n, n * sizeof *x);
+}
+
 static void run(const rnnrt_call *call) {
     const rnnrt_tensor *out = call->out[0];
     uint32_t axis = rnnrt_shape_axis(call->node->i[0], out->ndim), outer = rnnrt_shape_count(out, 0, axis);
-    char *y = out->data;
-    for (uint32_t o = 0; o < outer; o++) {
-        for (uint32_t i = 0; i < call->node->inputs; i++) {
-            const rnnrt_tensor *x = call->in[i];
-            size_t bytes = (size_t)rnnrt_shape_count(x, axis, x->ndim) * sizeof(float);
-            if (bytes == 0) continue;
-            memcpy(y, (const char *)x->data + (size_t)o * bytes, bytes);
-            y += bytes;
-        }
+    size_t n_all = rnnrt_shape_count(out, axis, out->ndim);
+    uint32_t *y = out->data;
+    for (uint32_t i = 0; i < call->node->inputs; i++) {
+        const rnnrt_tensor *x = call->in[i];
+        size_t n = rnnrt_shape_count(x, axis, x->ndim);
+        if (n == 0 || outer == 0) continue;
+        spread(x->data, outer, n, y, n_all);
+        y += n;
     }
 }
 
