@@ -44,7 +44,9 @@ def _deviation(r: Rewriter, name: str) -> tuple[tuple[str, int], float] | None:
     """Where a value is sqrt(ReduceMean((x - mean)^2) + epsilon): x and the axis, epsilon."""
     root = _made_by(r, name, "Sqrt")
     total = _made_by(r, root.inputs[0], "Add") if root is not None else None
-    for i in (0, 1) if total is not None else ():
+    if total is None:
+        return None
+    for i in (0, 1):
         epsilon, mean = r.constant(total, 1 - i), _mean_of(r, total.inputs[i])
         square = _made_by(r, mean[0], "Mul") if mean is not None else None
         if epsilon is None or epsilon.size != 1 or mean is None or square is None:

@@ -88,10 +88,15 @@ class Window:
         """Every tap of the window, row by row."""
         return product(*(range(k) for k in self.kernel))
 
-    def reads(self, tap: Sequence[int], out: Sequence[int]) -> tuple[slice, ...]:
-        """Where a tap reads, over all positions, in an input padded by `begin`."""
+    def reads(self, tap: Sequence[int], out: Sequence[int]) -> Any:
+        """Where a tap reads, over all positions, in an input padded by `begin`: an index of the last axes."""
         places = zip(tap, self.dilations, out, self.strides, strict=True)
-        return tuple(slice(p * d, p * d + (o - 1) * t + 1 if o else p * d, t) for p, d, o, t in places)
+        return (..., *(slice(p * d, p * d + (o - 1) * t + 1 if o else p * d, t) for p, d, o, t in places))
+
+
+def _weights_at(tap: Sequence[int]) -> Any:
+    """One tap of W, as an index of its last axes."""
+    return (..., *tap)
 
 
 def _halves(totals: Sequence[int], upper: bool) -> list[int]:
@@ -159,7 +164,7 @@ def _conv(attrs: Mapping[str, Any], x: Array, w: Array) -> Array:
     w = w.reshape(group, outputs // group, *w.shape[1:])
     y = np.zeros((batch, group, outputs // group, *out), np.result_type(x, w))
     for tap in g.taps():
-        y += np.einsum("ngc...,gmc->ngm...", x[(..., *g.reads(tap, out))], w[(..., *tap)])
+        y += np.einsum("ngc...,gmc->ngm...", x[g.reads(tap, out)], w[_weights_at(tap)])
     return y.reshape(batch, outputs, *out)
 
 
@@ -172,12 +177,13 @@ def _conv_transpose(attrs: Mapping[str, Any], x: Array, w: Array) -> Array:
     w = w.reshape(group, w.shape[0] // group, *w.shape[1:])
     y = np.zeros((batch, group, w.shape[2], *room), np.result_type(x, w))
     for tap in g.taps():
-        y[(..., *g.reads(tap, size))] += np.einsum("ngc...,gcm->ngm...", x, w[(..., *tap)])
+        y[g.reads(tap, size)] += np.einsum("ngc...,gcm->ngm...", x, w[_weights_at(tap)])
     y = y.reshape(batch, -1, *room)
     out = g.output()
     grow = [(0, max(b + o - r, 0)) for b, o, r in zip(g.begin(), out, room, strict=True)]
     y = np.pad(y, [(0, 0), (0, 0), *grow])
-    return np.asarray(y[(..., *(slice(b, b + o) for b, o in zip(g.begin(), out, strict=True)))])
+    inner: Any = (..., *(slice(b, b + o) for b, o in zip(g.begin(), out, strict=True)))
+    return np.asarray(y[inner])
 
 
 def _pool(op: str, attrs: Mapping[str, Any], x: Array) -> Array:
@@ -193,7 +199,7 @@ def _pool(op: str, attrs: Mapping[str, Any], x: Array) -> Array:
     wide = np.pad(x, [(0, 0), (0, 0), *around], constant_values=fill)
     if not average:
         for tap in g.taps():
-            y = np.maximum(y, wide[(..., *g.reads(tap, out))])
+            y = np.maximum(y, wide[g.reads(tap, out)])
         return np.asarray(y)
     counted = np.ones(g.size)
     if attrs.get("count_include_pad", 0):
@@ -202,6 +208,6 @@ def _pool(op: str, attrs: Mapping[str, Any], x: Array) -> Array:
     counted = np.pad(counted, around)
     taps = np.zeros(out)
     for tap in g.taps():
-        y = y + wide[(..., *g.reads(tap, out))]
+        y = y + wide[g.reads(tap, out)]
         taps += counted[g.reads(tap, out)]
     return np.asarray(y / np.maximum(taps, 1))
