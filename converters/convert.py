@@ -22,7 +22,7 @@ from .pack import pack
 from .read import parse
 from .verify import FRAMES, THRESHOLD_DB, TOLERANCE, Report
 from .verify import verify as verify_blob
-from .write import save, to_bytes
+from .write import require_folder, save, to_bytes
 
 Pairs: TypeAlias = "Sequence[tuple[str, str]]"
 Shapes: TypeAlias = "Mapping[str, tuple[int | str, ...]]"
@@ -241,6 +241,8 @@ def convert(
     ValueError
         Arguments that do not fit the model.
     """
+    if output is not None:
+        require_folder(output)
     say = progress or (lambda text: None)
     say("reading")
     graph = prepare(

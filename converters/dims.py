@@ -50,7 +50,8 @@ def assign(
     found = InputDims()
     names = {v.name for v in graph.inputs}
     for name in sorted((set(shapes) | set(skip)) - names):
-        found.problems.append(Problem(name, "input", f"the model has no such input; it has {sorted(names)}"))
+        reason = f"the model has no such input; it has {sorted(names)}"
+        found.problems.append(Problem(name, "input", reason, usage=True))
     bound = _bind_names(graph, shapes)
     for position, value in enumerate(v for v in graph.inputs if v.name not in skip):
         declared = graph.declared.get(value.name, value.shape or ())
@@ -84,7 +85,8 @@ def _batch_of_overrides(graph: Graph, shapes: Mapping[str, tuple[int | str, ...]
         guess = _one(value.name, position, declared, None, {}, InputDims())
         numbers |= {d for g, d in zip(guess, given, strict=True) if g is Sym.BATCH and isinstance(d, int) and d > 0}
     if len(numbers) > 1:
-        found.problems.append(Problem("", "input", f"the shapes given have different batch sizes {sorted(numbers)}"))
+        reason = f"the shapes given have different batch sizes {sorted(numbers)}"
+        found.problems.append(Problem("", "input", reason, usage=True))
     return min(numbers) if numbers else None
 
 
@@ -98,11 +100,13 @@ def _one(
 ) -> Shape:
     if given is not None:
         if len(given) != len(declared):
-            found.problems.append(Problem(name, "input", f"shape {given} given, but it has {len(declared)} dimensions"))
+            reason = f"shape {given} given, but it has {len(declared)} dimensions"
+            found.problems.append(Problem(name, "input", reason, usage=True))
             return tuple(d if isinstance(d, int) else 1 for d in declared)
         for label, size in zip(declared, given, strict=True):
             if isinstance(label, int) and not isinstance(label, Sym) and label != size:
-                found.problems.append(Problem(name, "input", f"shape {given} given, the model says {declared}"))
+                reason = f"shape {given} given, the model says {declared}"
+                found.problems.append(Problem(name, "input", reason, usage=True))
                 break
         return tuple(_dim(d) for d in given)
     dims: list[Dim | None] = [d if isinstance(d, int) else bound.get(d, _by_name(d)) for d in declared]

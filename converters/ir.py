@@ -128,6 +128,8 @@ class Problem:
     op: str
     reason: str
     attribute: str = ""
+    usage: bool = False
+    """An argument of the caller does not fit the model; the model itself is fine."""
 
     def __str__(self) -> str:
         where = f"{self.op} '{self.node}'" if self.node else self.op

@@ -55,7 +55,7 @@ def lift(graph: Graph, pairs: Pairs | None = None) -> Graph:
     for side, what in ((0, "input"), (1, "output")):
         names = [pair[side] for pair in given]
         twice = sorted({n for n in names if names.count(n) > 1})
-        problems += [Problem(n, "state", f"the {what} is in two pairs") for n in twice]
+        problems += [Problem(n, "state", f"the {what} is in two pairs", usage=True) for n in twice]
     if problems:
         listed = "\n".join(f"  {p}" for p in problems)
         raise UnsupportedError(f"these states can't be carried:\n{listed}", problems)
@@ -89,9 +89,9 @@ def _pair_problems(graph: Graph, name: str, output: str) -> list[Problem]:
     if given is None or made is None:
         what, known = ("input", graph.inputs) if given is None else ("output", graph.outputs)
         names = sorted(v.name for v in known)
-        return [Problem(name if given is None else output, "state", f"no such {what}; there are {names}")]
+        return [Problem(name if given is None else output, "state", f"no such {what}; there are {names}", usage=True)]
     if given.shape != made.shape or given.shape is None or given.dtype != made.dtype:
-        return [Problem(name, "state", f"has shape {_show(given)}, but '{output}' has {_show(made)}")]
+        return [Problem(name, "state", f"has shape {_show(given)}, but '{output}' has {_show(made)}", usage=True)]
     if Sym.TIME in given.shape:
         return [Problem(name, "state", "has a time dimension")]
     if graph.has_time() and not _is_carried(graph, name, output):

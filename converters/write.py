@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -197,6 +198,7 @@ def save(path: str | os.PathLike[str], content: bytes) -> None:
     OSError
         Nothing is left behind.
     """
+    require_folder(path)
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -209,3 +211,16 @@ def save(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_folder(path: str | os.PathLike[str]) -> None:
+    """Make sure that a file can be written there; sooner than after the work.
+
+    Raises
+    ------
+    FileNotFoundError
+        Its folder is not there.
+    """
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", str(folder))

@@ -47,7 +47,11 @@ cdef class StreamBatchCore:
     @property
     def handles(self):
         """Handles of all streams, in no particular order."""
-        return [h for i in range(self.slots.capacity) if (h := rnnrt_slots_handle(&self.slots, i)) >= 0]
+        self.enter()
+        try:
+            return [h for i in range(self.slots.capacity) if (h := rnnrt_slots_handle(&self.slots, i)) >= 0]
+        finally:
+            rnnrt_leave(&self.busy)
 
     def __len__(self):
         return self.slots.used

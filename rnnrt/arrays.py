@@ -44,7 +44,7 @@ def mismatch(what: str, got: Sequence[int], expected: Sequence[int | str]) -> Va
     return ValueError(f"{what}: got shape {_text(got)}, expected {_text(expected)}")
 
 
-def as_input(info: TensorInfo, x: object) -> Array:
+def as_input(info: TensorInfo, x: object, what: str = "input") -> Array:
     """Return `x` as a C-contiguous aligned array of the input's dtype; copied only where it is not one already.
 
     Truth values are taken for an int32 input, as 0 and 1.
@@ -55,6 +55,8 @@ def as_input(info: TensorInfo, x: object) -> Array:
         The input.
     x : array-like
         numpy array, torch CPU tensor, anything with the buffer protocol or DLPack.
+    what : str
+        What to call it in an error.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def as_input(info: TensorInfo, x: object) -> Array:
         return array.astype(np.int32, order="C")
     if array.dtype != info.dtype:
         raise TypeError(
-            f"input '{info.name}': got dtype {array.dtype}, expected {info.dtype}: x.astype(numpy.{info.dtype})"
+            f"{what} '{info.name}': got dtype {array.dtype}, expected {info.dtype}: x.astype(numpy.{info.dtype})"
         )
     if array.flags.c_contiguous and array.flags.aligned:
         return array
@@ -114,6 +116,19 @@ def named(infos: Sequence[TensorInfo], x: object, what: str) -> list[object]:
     if {info.name for info in infos} != set(x):
         raise ValueError(f"{what}: got {', '.join(sorted(map(repr, x))) or 'none'}, expected {_names(infos)}")
     return [x[info.name] for info in infos]
+
+
+def as_mapping(infos: Sequence[TensorInfo], values: object) -> Mapping[str, Any]:
+    """Return `values`, a dict with a value for each info.
+
+    Raises
+    ------
+    TypeError
+        Something else.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"state: got {type(values).__name__}, expected a dict of {_names(infos)}")
+    return values
 
 
 def _names(infos: Sequence[TensorInfo]) -> str:

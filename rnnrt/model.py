@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,7 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from rnnrt._rnnrt import ModelCore, Pool, StreamCore
-from rnnrt.arrays import Array, TensorInfo, as_input, as_output, bind, info_of, mismatch, named, without_units
+from rnnrt.arrays import (
+    Array,
+    TensorInfo,
+    as_input,
+    as_mapping,
+    as_output,
+    bind,
+    info_of,
+    mismatch,
+    named,
+    without_units,
+)
 from rnnrt.errors import ModelFormatError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -28,6 +40,7 @@ Result: TypeAlias = "Array | dict[str, Array]"
 
 _ALIGNMENT = 64  # of a blob, bytes
 _MAX_THREADS = 256
+_MAX_BATCH = 2**31 - 1
 _CHUNK = 32  # time steps per call of the C library: layers outside the recurrence share their weights among them
 
 
@@ -85,7 +98,10 @@ def _pool(threads: int) -> Pool | None:
 
 def _aligned(source: Buffer) -> Any:
     """Return the bytes where the C library can use them: at a multiple of 64 and never changing."""
-    view = memoryview(source).cast("B")
+    try:
+        view = memoryview(source).cast("B")
+    except TypeError:
+        raise TypeError(f"source: got {type(source).__name__}, expected a path or contiguous bytes") from None
     if not view.nbytes:
         raise ModelFormatError("no bytes")
     given = np.frombuffer(view, np.uint8)
@@ -203,9 +219,16 @@ class Model(ModelCore):
             More than one signal, and the model has a fixed batch.
         """
         self._check_streamable()
-        if batch < 1 or (batch != 1 and not any("B" in info.shape for info in self.inputs)):
-            raise ValueError(f"batch: got {batch}, expected {'at least 1' if batch < 1 else '1: the model fixes it'}")
-        return Stream(self, 1, batch, self.pool if threads is None else _pool(threads))
+        batch = operator.index(batch)
+        if not 1 <= batch <= _MAX_BATCH:
+            raise ValueError(f"batch: got {batch}, expected 1 to {_MAX_BATCH}")
+        if batch != 1 and not any("B" in info.shape for info in self.inputs):
+            raise ValueError(f"batch: got {batch}, expected 1: the model fixes it")
+        pool = self.pool if threads is None else _pool(threads)
+        try:
+            return Stream(self, 1, batch, pool)
+        except ValueError as error:
+            raise ValueError(f"batch: got {batch}, too many for this model: {error}") from None
 
     def profile(self, x: Any = None, *, time: int = 1, batch: int = 1, seconds: float = 0.5) -> Profile:
         """Time every node and every operator of the model.
@@ -263,8 +286,9 @@ class Model(ModelCore):
             raise UnsupportedError(
                 "this model's batch is fixed, so its streams can't be stepped together: use stream()"
             )
-        if capacity < 1:
-            raise ValueError(f"capacity: got {capacity}, expected at least 1")
+        capacity = operator.index(capacity)
+        if not 1 <= capacity <= _MAX_BATCH:
+            raise ValueError(f"capacity: got {capacity}, expected 1 to {_MAX_BATCH}")
         return StreamBatch(self, capacity, self.pool if threads is None else _pool(threads))
 
     def _check_streamable(self) -> None:
@@ -507,8 +531,8 @@ class Stream(StreamCore):
         self._values()  # a closed stream says so first
         states = self.model.states
         arrays = []
-        for info, value in zip(states, named(states, dict(values), "state")):
-            array = as_input(info, value)
+        for info, value in zip(states, named(states, as_mapping(states, values), "state")):
+            array = as_input(info, value, "state")
             if array.shape != self._frame(info):
                 raise mismatch(f"state '{info.name}'", array.shape, self._frame(info))
             arrays.append(array)

@@ -138,7 +138,7 @@ def profile(
     inputs = shapes[: len(model.inputs)]
     arrays = _noise(inputs) if x is None else _given(model, inputs, x)
     arrays += [np.empty(shape, info.dtype) for info, shape in shapes[len(inputs) :]]
-    core, about = StreamCore(model, time, batch), nodes(model)
+    core, about = StreamCore(model, time, batch, model.pool), nodes(model)
     rows: list[Array] = []
     probe_ns: list[int] = []
     begin = clock.monotonic()

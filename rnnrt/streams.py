@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnrt._rnnrt import StreamBatchCore
-from rnnrt.arrays import Array, TensorInfo, as_input, as_output, mismatch, named, without_units
+from rnnrt.arrays import Array, TensorInfo, as_input, as_mapping, as_output, mismatch, named, without_units
 
 if TYPE_CHECKING:
     from rnnrt.model import Model
@@ -116,9 +116,9 @@ class StreamBatch(StreamBatchCore):
         return [(info, info.bound(B=1)) for info in self.model.states]
 
     def _packed(self, values: Mapping[str, Any]) -> Array:
-        parts = [np.empty(0, np.uint8)]
-        for (info, shape), value in zip(self._infos(), named(self.model.states, dict(values), "state")):
-            array = as_input(info, value)
+        states, parts = self.model.states, [np.empty(0, np.uint8)]
+        for (info, shape), value in zip(self._infos(), named(states, as_mapping(states, values), "state")):
+            array = as_input(info, value, "state")
             if array.shape != shape:
                 raise mismatch(f"state '{info.name}'", array.shape, shape)
             parts.append(array.reshape(-1).view(np.uint8))

@@ -71,7 +71,7 @@ static unsigned process(void) {
 }
 #endif
 
-/* About 50 us and then 1 ms of looking out: from one step to the next when steps follow each other, or from one layer to
+/* About 50 us and then 0.5 ms of looking out: from one step to the next when steps follow each other, or from one layer to
  * the next; a stream of 10 ms frames wakes its workers for each. */
 #define SPINS 2000
 #define YIELDS 1000

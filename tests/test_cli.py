@@ -330,7 +330,30 @@ def test_convert_of_what_is_no_model_ends_with_4(invoke: Invoke, tmp_path: Path,
 def test_convert_into_a_folder_that_is_not_there_ends_with_4(invoke: Invoke, tmp_path: Path, source: Path) -> None:
     result = invoke("convert", source, "-o", tmp_path / "none" / "out.rnnrt")
     assert result.exit_code == 4
-    assert "none" in result.stderr
+    assert f"{tmp_path / 'none'}: there is no such folder to write to" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--shape", "nope=1,T,5", "the model has no such input; it has ['x']"),
+        ("--shape", "x=1,T", "but it has 3 dimensions"),
+        ("--shape", "x=T,1,6", "the model says"),
+        ("--set", "nope=3", "the model has no such input; it has ['x']"),
+        ("--state", "nope:y1", "no such input; there are ['x']"),
+        ("--state", "x:nope", "no such output; there are"),
+    ],
+)
+def test_options_that_do_not_fit_the_model_are_usage_errors(
+    invoke: Invoke, tmp_path: Path, source: Path, option: str, value: str, reason: str
+) -> None:
+    result = invoke("convert", source, "-o", tmp_path / "out.rnnrt", option, value, "--json")
+    assert result.exit_code == 2
+    assert "these options do not fit the model: 1 problem" in result.stderr
+    found = document(result, "convert")
+    assert found["exit_code"] == 2
+    assert reason in found["error"]["problems"][0]["reason"]
+    assert not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize(

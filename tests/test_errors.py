@@ -267,3 +267,33 @@ def test_hierarchy_and_pickling() -> None:
         assert duplicate(verification).report == {"snr": 3}
         assert str(duplicate(unsupported)) == "no"
     assert rnnrt.UnsupportedError("no").problems == []
+
+
+@pytest.mark.parametrize("source", [None, 3, ["x.rnnrt"]])
+def test_load_says_what_it_takes(source: Any) -> None:
+    with pytest.raises(TypeError, match=f"source: got {type(source).__name__}, expected a path or contiguous bytes"):
+        rnnrt.load(source)
+
+
+@pytest.mark.parametrize("values", [None, 3, [1, 2]])
+def test_set_state_says_what_it_takes(values: Any) -> None:
+    stream = rnnrt.load(models.streamable("gru")).stream()
+    with pytest.raises(TypeError, match=rf"state: got {type(values).__name__}, expected a dict of 'y\.h'"):
+        stream.set_state(values)
+    with pytest.raises(TypeError, match=r"state 'y\.h': got dtype float64, expected float32"):
+        stream.set_state({"y.h": np.zeros((1, 1, 7))})
+
+
+@pytest.mark.parametrize("batch", [0, -1, 2**31, 2**32, 2**70])
+def test_a_batch_out_of_range(batch: int) -> None:
+    with pytest.raises(ValueError, match=f"batch: got {batch}, expected 1 to 2147483647"):
+        rnnrt.load(models.streamable("gru")).stream(batch)
+
+
+def test_a_batch_that_is_too_much_for_the_model_or_no_number() -> None:
+    model = rnnrt.load(models.streamable("gru"))
+    with pytest.raises(ValueError, match="batch: got 2147483647, too many for this model: a size is too large"):
+        model.stream(2**31 - 1)
+    for wrong in (1.5, "3", None):
+        with pytest.raises(TypeError, match="integer"):
+            model.stream(wrong)  # type: ignore[arg-type]

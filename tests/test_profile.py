@@ -144,13 +144,24 @@ def test_bench_prints_a_profile(tmp_path: Path) -> None:
     assert "without looking" in text.stdout
     result = CliRunner().invoke(app, [*arguments, "--json"])
     found = json.loads(result.stdout)
-    assert (found["schema"], found["mode"], found["ok"]) == ("rnnrt.bench/1", "profile", True)
+    assert (found["schema"], found["mode"], found["ok"], found["threads"]) == ("rnnrt.bench/1", "profile", True, 1)
     assert [p["time"] for p in found["profiles"]] == [1, 6]
     for part in found["profiles"]:
         first = part["nodes"][0]
         assert (first["name"], first["op"], first["weights"]) == ("lstm", "LSTM", "s8")
         assert part["us_per_step"] == pytest.approx(part["total_us"] / part["time"])
         assert part["operators"][0]["op"] == "LSTM"
+
+
+@pytest.mark.parametrize("options", [["--profile"], []])
+def test_bench_lends_threads(tmp_path: Path, options: list[str]) -> None:
+    file = tmp_path / "lstm.rnnrt"
+    file.write_bytes(build_cell("lstm", 200, 256, "int8", 0))
+    arguments = ["bench", str(file), *options, "--threads", "2", "--seconds", "0.02"]
+    text = CliRunner().invoke(app, arguments)
+    assert text.exit_code == 0, text.output
+    assert "batch 1, 2 threads, " in text.stdout
+    assert json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)["threads"] == 2
 
 
 def test_bench_profiles_what_can_not_be_stepped(tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_any_order_of_parts_gives_the_same_bits(team: Path, tmp_path: Path, thre
             assert (calls > 0) == divided, f"{path.name}: {calls} parallel calls"
 
 
+def test_callers_at_once_do_not_race(root: Path, tool: Callable[[str], str], tmp_path: Path) -> None:
+    """One model, 64 streams, 8 callers, one pool: under ThreadSanitizer."""
+    program, path = tmp_path / "share", tmp_path / "m.rnnrt"
+    path.write_bytes(models.recurrent("LSTM", "int8", 200, 256))
+    sources = [root / "tests/c/share.c", root / "rnnrt/threads.c", *sorted((root / "src_c").glob("*/*.c"))]
+    flags = ["-std=gnu11", "-O1", "-g", "-fsanitize=thread", "-pthread", f"-I{root / 'src_c' / 'include'}"]
+    subprocess.run([tool("gcc"), *flags, *map(str, sources), "-o", str(program)], check=True)
+    done = subprocess.run([program, path], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "workers 2, same\n"), f"{done.returncode}: {done.stdout} {done.stderr}"
+
+
 # ---- from Python ----
 
 

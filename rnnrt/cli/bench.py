@@ -23,6 +23,7 @@ from rnnrt.contenders import Feed, OrtModel, seeded_feeds
 
 _FILE_ONLY = {
     "against": "--against", "data": "--data", "as_profile": "--profile",
+    "threads": "--threads",
     "states": "--state", "set_values": "--set", "shapes": "--shape", "batch": "--batch",
     "linear_before_reset": "--linear-before-reset",
 }  # fmt: skip
@@ -61,12 +62,15 @@ _RIGHT = ("p50 us", "p90 us", "p99 us", "min us", "ratio", "steps")
     "--seconds", type=click.FloatRange(min=0, min_open=True), help="Per contender; default 3, with --compare 1 a size."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of random frames and weights.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), help="Threads that share large layers; default 1. onnxruntime keeps one."
+)
 @click.option("--isa", help="Force an instruction set (see `rnnrt doctor`).")
 @json_option
 def bench(file: Path | None, cells: tuple[str, str] | None, as_json: bool, **options: Any) -> None:
     """Time a step of a model, or of two cells.
 
-    Batch 1, one thread, the state carried from step to step, contenders in turns within one run.
+    Batch 1, one thread (or --threads), the state carried from step to step, contenders in turns within one run.
 
     With --against, onnxruntime runs the same frames in the same run, through `run` and through IO binding.
     With --profile, time per node and per operator instead; the C library calls a clock before every node, and what that
@@ -81,7 +85,7 @@ def bench(file: Path | None, cells: tuple[str, str] | None, as_json: bool, **opt
         for name in ("against", "picture"):
             if options[name]:
                 raise click.UsageError(f"--{'plot' if name == 'picture' else name} is not for --profile")
-        model = rnnrt.load(file, options["isa"])
+        model = rnnrt.load(file, options["isa"], options["threads"] or 1)
         feeds = _feeds(model, options["data"]) if options["data"] else seeded_feeds(model, seed=options["seed"])
         profile_model(file, model, feeds, options["frames"], options["seconds"] or 1.0, as_json)
     elif file is not None:
@@ -92,15 +96,16 @@ def bench(file: Path | None, cells: tuple[str, str] | None, as_json: bool, **opt
 
 
 def _bench(file: Path, as_json: bool, options: dict[str, Any]) -> None:
-    model = rnnrt.load(file, options["isa"])
+    model = rnnrt.load(file, options["isa"], options["threads"] or 1)
     feeds = _feeds(model, options["data"]) if options["data"] else seeded_feeds(model, seed=options["seed"])
     against = _open(options["against"], feeds[0], options) if options["against"] else None
     with usage_errors(), output.progress_bar("timing") as show:
         report = bench_model(model, against, feeds=feeds, seconds=options["seconds"] or 3.0, on_round=show)
     if as_json:
-        output.print_json("bench", {"ok": True, "file": str(file), "mode": "model", **report.to_dict()})
+        content = {"ok": True, "file": str(file), "mode": "model", "threads": model.threads}
+        output.print_json("bench", {**content, **report.to_dict()})
     else:
-        _print_report(file, report)
+        _print_report(file, report, model.threads)
 
 
 def _open(path: Path, feed: Feed, options: dict[str, Any]) -> OrtModel:
@@ -137,9 +142,9 @@ def _feeds(model: rnnrt.Model, path: Path) -> list[Feed]:
     return [dict(zip(columns, frames, strict=True)) for frames in zip(*columns.values(), strict=True)]
 
 
-def _print_report(file: Path, report: BenchReport) -> None:
+def _print_report(file: Path, report: BenchReport, threads: int) -> None:
     console = output.stdout()
-    console.print(f"{file}, batch 1, one thread, {report.isa} on {report.cpu}", markup=False)
+    console.print(f"{file}, batch 1, {output.threads(threads)}, {report.isa} on {report.cpu}", markup=False)
     rows = [(t.name, t.p50_us, t.p90_us, t.p99_us, t.min_us, f"{report.ratio(t):.2f}", t.steps) for t in report.timings]
     console.print(output.table("", ("", *_RIGHT), rows, right=_RIGHT))
     if report.max_scaled_error is not None:

@@ -76,7 +76,8 @@ def _report(ctx: click.Context, error: Exception) -> Exit | None:
 def _explain(error: Exception) -> tuple[Exit | None, list[str], dict[str, Any]]:
     """Exit code, lines for people (the first is the message), details for machines."""
     if isinstance(error, rnnrt.UnsupportedError):
-        return Exit.UNSUPPORTED, *_explain_unsupported(error)
+        usage = bool(error.problems) and all(getattr(problem, "usage", False) for problem in error.problems)
+        return Exit.USAGE if usage else Exit.UNSUPPORTED, *_explain_unsupported(error, usage)
     if isinstance(error, rnnrt.VerificationError):
         return Exit.VERIFICATION_FAILED, [str(error)], {"report": _plain(getattr(error, "report", None))}
     if isinstance(error, rnnrt.RnnrtError):  # ModelFormatError and whatever else a file can be refused with
@@ -92,12 +93,13 @@ def _explain(error: Exception) -> tuple[Exit | None, list[str], dict[str, Any]]:
     return None, [], {}
 
 
-def _explain_unsupported(error: Any) -> tuple[list[str], dict[str, Any]]:
+def _explain_unsupported(error: Any, usage: bool) -> tuple[list[str], dict[str, Any]]:
     problems = list(getattr(error, "problems", ()) or ())
     if not problems:
         return [str(error)], {"problems": []}
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    lines = [f"this model can't be converted: {count}", *(f"  {problem}" for problem in problems)]
+    what = "these options do not fit the model" if usage else "this model can't be converted"
+    lines = [f"{what}: {count}", *(f"  {problem}" for problem in problems)]
     lines += [f"  hint: {hint}" for hint in error.hints]
     names = ("node", "op", "attribute", "reason")
     listed = [{name: getattr(problem, name, "") for name in names} for problem in problems]

@@ -87,6 +87,11 @@ def size(count: int | float | None) -> str:
     return f"{count:.0f} B"
 
 
+def threads(count: int) -> str:
+    """``one thread``, ``2 threads``."""
+    return "one thread" if count == 1 else f"{count} threads"
+
+
 def shape(dims: Iterable[Any]) -> str:
     """``[B, T, 161]``: symbols by letter, also when they come as the numbers of ``rnnrt.h``."""
     letters = {-2: "T", -3: "B"}

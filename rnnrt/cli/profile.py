@@ -24,10 +24,12 @@ def profile_model(
     with usage_errors(), output.progress_bar("timing") as show:
         profiles = [profile(model, _inputs(model, feeds, t), time=t, seconds=seconds, on_round=show) for t in times]
     if as_json:
-        content = {"ok": True, "file": str(file), "mode": "profile", "cpu": cpu_name()}
+        content = {"ok": True, "file": str(file), "mode": "profile", "threads": model.threads, "cpu": cpu_name()}
         output.print_json("bench", {**content, "profiles": [p.to_dict() for p in profiles]})
         return
-    output.stdout().print(f"{file}, batch 1, one thread, {model.isa} on {cpu_name()}", markup=False)
+    output.stdout().print(
+        f"{file}, batch 1, {output.threads(model.threads)}, {model.isa} on {cpu_name()}", markup=False
+    )
     for found in profiles:
         _print(found)
 

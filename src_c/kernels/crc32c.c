@@ -18,6 +18,36 @@ uint32_t rnnrt_crc32c(uint32_t crc, const void *data, size_t len) {
     return ~crc;
 }
 
+#if (defined(__x86_64__) || (defined(__aarch64__) && defined(__linux__))) && defined(__GNUC__)
+/* A CRC instruction takes 3 cycles and can start every cycle: long data is done as three lanes side by side, put together
+ * by moving a lane's CRC past the bytes that follow: a product with a power of x, modulo the polynomial. Bit 31 is x^0. */
+#define LONG_DATA 65536u
+
+static uint32_t multiply(uint32_t a, uint32_t b) {
+    uint32_t product = 0;
+    for (uint32_t bit = 1u << 31; bit; bit >>= 1) {
+        if (a & bit) product ^= b;
+        b = b & 1u ? b >> 1 ^ 0x82F63B78u : b >> 1;
+    }
+    return product;
+}
+
+/* x^(8 * bytes) */
+static uint32_t past(size_t bytes) {
+    uint32_t result = 1u << 31, square = 1u << 23;
+    for (; bytes; bytes >>= 1) {
+        if (bytes & 1u) result = multiply(square, result);
+        square = multiply(square, square);
+    }
+    return result;
+}
+
+static uint32_t put_together(uint32_t a, uint32_t b, uint32_t c, size_t lane) {
+    const uint32_t move = past(lane);
+    return multiply(move, multiply(move, a) ^ b) ^ c;
+}
+#endif
+
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
 #include <nmmintrin.h>
@@ -25,6 +55,22 @@ uint32_t rnnrt_crc32c(uint32_t crc, const void *data, size_t len) {
 __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *data, size_t len) {
     const uint8_t *p = data;
     uint64_t c = ~crc;
+    if (len >= LONG_DATA) {
+        const size_t lane = len / 24u * 8u;
+        uint64_t second = 0, third = 0;
+        for (size_t i = 0; i < lane; i += 8, p += 8) {
+            uint64_t words[3];
+            memcpy(&words[0], p, 8);
+            memcpy(&words[1], p + lane, 8);
+            memcpy(&words[2], p + 2 * lane, 8);
+            c = _mm_crc32_u64(c, words[0]);
+            second = _mm_crc32_u64(second, words[1]);
+            third = _mm_crc32_u64(third, words[2]);
+        }
+        c = put_together((uint32_t)c, (uint32_t)second, (uint32_t)third, lane);
+        p += 2 * lane;
+        len -= 3 * lane;
+    }
     for (; len >= 8; len -= 8, p += 8) {
         uint64_t word;
         memcpy(&word, p, 8);
@@ -57,6 +103,22 @@ rnnrt_crc32c_fn rnnrt_crc32c_best(void) {
 __attribute__((target(CRC32C_TARGET))) static uint32_t crc32c_arm(uint32_t crc, const void *data, size_t len) {
     const uint8_t *p = data;
     crc = ~crc;
+    if (len >= LONG_DATA) {
+        const size_t lane = len / 24u * 8u;
+        uint32_t second = 0, third = 0;
+        for (size_t i = 0; i < lane; i += 8, p += 8) {
+            uint64_t words[3];
+            memcpy(&words[0], p, 8);
+            memcpy(&words[1], p + lane, 8);
+            memcpy(&words[2], p + 2 * lane, 8);
+            crc = CRC32C_8(crc, words[0]);
+            second = CRC32C_8(second, words[1]);
+            third = CRC32C_8(third, words[2]);
+        }
+        crc = put_together(crc, second, third, lane);
+        p += 2 * lane;
+        len -= 3 * lane;
+    }
     for (; len >= 8; len -= 8, p += 8) {
         uint64_t word;
         memcpy(&word, p, 8);
