@@ -92,11 +92,12 @@ def gemm(mode: str = "float", features: int = 5, units: int = 9) -> bytes:
 
 
 def conv(mode: str = "float", channels: int = 4, kernel: int = 3) -> bytes:
-    """No time axis: x [1, channels, 16] -> y [1, 6, 14]."""
+    """No time axis, channels last as packed models have them: x [1, 16, channels] -> y [1, 14, 6]."""
     b = _Builder(3)
-    b.input("x", (1, channels, 16))
-    b.node("Conv", ["x", b.weight("w", 6, channels, kernel), b.weight("bias", 6)], ["y"])
-    b.output("y", (1, 6, 16 - kernel + 1))
+    b.input("x", (1, 16, channels))
+    window = {"kernel_shape": [kernel], "pads": [0, 0], "strides": [1], "dilations": [1], "channels_last": 1}
+    b.node("Conv", ["x", b.weight("w", 6, channels, kernel), b.weight("bias", 6)], ["y"], **window)
+    b.output("y", (1, 16 - kernel + 1, 6))
     return b.bytes(mode)
 
 
