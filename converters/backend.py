@@ -32,7 +32,9 @@ DATA_INPUTS: dict[str, frozenset[int]] = {
     **dict.fromkeys(("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Xor"), _ALL),
     **dict.fromkeys(("Where", "Clip", "Einsum", "BatchNormalization", "InstanceNormalization"), _ALL),
     **dict.fromkeys(("GroupNormalization", "RMSNormalization"), _ALL),
-    "ScatterND": frozenset({0, 2}),
+    **dict.fromkeys(("ScatterND", "ScatterElements"), frozenset({0, 2})),
+    "Mod": _ALL,
+    "OneHot": frozenset({0, 2}),
     **dict.fromkeys(("Gather", "PRelu"), frozenset({0, 1})),
     "LayerNormalization": frozenset({0, 1, 2}),
 }

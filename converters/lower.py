@@ -14,7 +14,7 @@ from .ir import Node
 from .lower_einsum import einsum
 from .lower_logic import LOGIC
 from .lower_normalization import NORMALIZATION
-from .lower_writes import cum_sum, scatter_nd
+from .lower_writes import cum_sum, scatter
 from .lowering import Chain, Lowering, Operands
 
 
@@ -270,7 +270,8 @@ LOWERINGS: dict[str, Lowering] = {
     "Where": _where,
     "Gelu": _gelu,
     "Einsum": einsum,
-    "ScatterND": scatter_nd,
+    "ScatterND": scatter,
+    "ScatterElements": scatter,
     "CumSum": cum_sum,
     **LOGIC,
     **NORMALIZATION,

@@ -30,6 +30,37 @@ def _xor(node: Node, operands: Operands) -> list[Node]:
     return chain.nodes
 
 
+def _mod(node: Node, operands: Operands) -> list[Node] | None:
+    """With the divisor's sign: the remainder of a division towards zero, plus the divisor where their signs differ."""
+    if operands.kind() != "i" or node.attrs.get("fmod", 0):
+        return None
+    chain, (x, y) = Chain(node, operands), node.inputs
+    zero = _like(operands, 0)
+    rest = chain.add("Sub", [x, chain.add("Mul", [chain.add("Div", [x, y]), y])])
+    differ = chain.add("Xor", [chain.add("Less", [rest, zero]), chain.add("Less", [y, zero])])
+    wrong = chain.add("And", [differ, chain.add("Not", [chain.add("Equal", [rest, zero])])])
+    chain.add("Where", [wrong, chain.add("Add", [rest, y]), rest], last=True)
+    return chain.nodes
+
+
+def _one_hot(node: Node, operands: Operands) -> list[Node] | None:
+    """indices = 0, 1, ... along a new axis ? on : off; a negative index counts from the end."""
+    rank, depth = operands.rank(), operands.constant(1)
+    if rank is None or depth is None or operands.kind() not in ("i", "u"):
+        return None
+    chain, count = Chain(node, operands), int(depth.reshape(()))
+    axis = int(node.attrs.get("axis", -1)) % (rank + 1)
+    known = next(a for a in operands.arrays[0] if a is not None)
+    steps = np.arange(count, dtype=known.dtype).reshape([-1] + [1] * (rank - axis))
+    index = chain.add("Unsqueeze", [node.inputs[0], chain.integers(axis)])
+    hit = chain.add("Equal", [index, operands.add_constant(steps)])
+    if operands.kind() == "i":
+        hit = chain.add("Or", [hit, chain.add("Equal", [index, operands.add_constant(steps - count)])])
+    off, on = (chain.add("Gather", [node.inputs[2], operands.add_constant(np.asarray(i, np.int64))]) for i in (0, 1))
+    chain.add("Where", [hit, on, off], last=True)
+    return chain.nodes
+
+
 def _is_nan(node: Node, operands: Operands) -> list[Node]:
     chain = Chain(node, operands)
     chain.add("Not", [chain.add("Equal", [node.inputs[0]] * 2)], last=True)
@@ -115,6 +146,8 @@ LOGIC: dict[str, Lowering] = {
     "Or": _renamed("Max"),
     "Xor": _xor,
     "IsNaN": _is_nan,
+    "Mod": _mod,
+    "OneHot": _one_hot,
     **{op: _of_integers(op) for op in ("Neg", "Abs", "Sign", "Relu")},
     "Clip": _clip,
     "Pow": _pow,

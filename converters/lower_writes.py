@@ -1,77 +1,91 @@
-"""ScatterND that writes to fixed places, and CumSum along an axis of fixed size. Parts of `lower.LOWERINGS`."""
+"""ScatterND and ScatterElements that write to fixed places; CumSum along an axis of fixed size. Parts of `lower`."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 
 from .ir import Node
 from .lowering import Array, Chain, Operands
 
-_MOST_PIECES = 32
+_MOST_PIECES = 64
+INT32_MAX = 2**31 - 1
 
 
-def scatter_nd(node: Node, operands: Operands) -> list[Node] | None:
+def scatter(node: Node, operands: Operands) -> list[Node] | None:
     """A Concat of slices of the data and of the updates.
 
     That is what ``x[:, :, 3:5] = y`` is, however an exporter has written the indices: in every probe the elements
-    written must be the same places along one axis, in order. Else None.
+    written must be the same places along one axis, each as a whole. Else None.
     """
     rank = operands.rank()
     if rank is None or operands.is_data[1] or node.attrs.get("reduction", "none") != "none":
         return None
-    probes = [p for p in zip(*operands.arrays[:3], strict=True) if all(a is not None for a in p)]
+    along = int(node.attrs.get("axis", 0)) % rank if node.op == "ScatterElements" else None
+    probes = [(d, i, u) for d, i, u in zip(*operands.arrays[:3]) if d is not None and i is not None and u is not None]
+    sources = [(d, u, _written(d, i, u, along)) for d, i, u in probes]
     for axis in range(rank):
-        found = {_places(axis, d, i, u) for d, i, u in probes if d is not None and i is not None and u is not None}
+        found = {_places(axis, d, u, written) for d, u, written in sources}
         places = found.pop() if len(found) == 1 else None
-        if places is not None:
-            return _written(node, operands, axis, places)
+        if places:
+            return _joined(node, operands, axis, places)
     return None
 
 
-def _places(axis: int, data: Array, indices: Array, updates: Array) -> tuple[int, ...] | None:
-    """Places along an axis that are overwritten as a whole, in the order of the updates; None if it is not so."""
-    numbers = np.arange(data.size).reshape(data.shape)
-    result = numbers.copy()
-    source = -1 - np.arange(updates.size).reshape(updates.shape)
-    index = np.asarray(indices, np.int64)
-    result[tuple(np.moveaxis(index, -1, 0))] = source
-    written = np.moveaxis(result < 0, axis, 0).reshape(data.shape[axis], -1)
-    places = np.flatnonzero(written.any(axis=1))
-    if not places.size or not written[places].all():
+def _written(data: Array, indices: Array, updates: Array, along: int | None) -> Array:
+    """For every element of the data the number of the update that it becomes, -1 for none.
+
+    along: the axis of ScatterElements, None for ScatterND.
+    """
+    written = np.full(data.shape, -1)
+    at = np.moveaxis(np.asarray(indices, np.int64), -1, 0) if along is None else np.indices(indices.shape)
+    if along is not None:
+        at[along] = indices
+    written[tuple(at)] = np.arange(updates.size).reshape(updates.shape)
+    return written
+
+
+def _places(axis: int, data: Array, updates: Array, written: Array) -> tuple[tuple[int, int], ...] | None:
+    """Which places along an axis become which part of the updates, as a whole; None if it is not so."""
+    each = data.size // data.shape[axis] if data.size else 0
+    if not each or updates.size % each:
         return None
-    expected = (
-        source.reshape([len(places) if a == axis else n for a, n in enumerate(data.shape)])
-        if updates.size == len(places) * (data.size // data.shape[axis])
-        else None
+    parts = np.arange(updates.size).reshape(
+        [updates.size // each if a == axis else n for a, n in enumerate(data.shape)]
     )
-    if expected is None or not np.array_equal(np.take(result, places, axis), expected):
-        return None
-    return tuple(int(p) for p in places)
+    found = []
+    for place in range(data.shape[axis]):
+        here = np.take(written, place, axis)
+        if (here < 0).all():
+            continue
+        part = int(np.unravel_index(max(int(here.flat[0]), 0), parts.shape)[axis])
+        if not np.array_equal(here, np.take(parts, part, axis)):
+            return None
+        found.append((place, part))
+    return tuple(found)
 
 
-def _written(node: Node, operands: Operands, axis: int, places: tuple[int, ...]) -> list[Node] | None:
-    size = operands.dim(0, axis)
-    pieces = 1 + 2 * sum(b - a != 1 for a, b in itertools.pairwise(places))
-    if pieces > _MOST_PIECES:
-        return None
+def _joined(node: Node, operands: Operands, axis: int, places: tuple[tuple[int, int], ...]) -> list[Node] | None:
     chain, (data, _, updates) = Chain(node, operands), node.inputs[:3]
-    if operands.rank(2) != operands.rank(0) or operands.dim(2, axis) != len(places):
-        template = chain.add("Gather", [data, chain.integers(*places)], axis=axis)
-        updates = chain.add("Reshape", [updates, chain.add("Shape", [template])])
-    parts, at, taken = list[str](), 0, 0
-    while taken < len(places):
-        run = 1
-        while taken + run < len(places) and places[taken + run] == places[taken] + run:
-            run += 1
-        if places[taken] > at:
-            parts.append(chain.add("Slice", [data], axes=[axis], starts=[at], ends=[places[taken]], steps=[1]))
-        parts.append(chain.add("Slice", [updates], axes=[axis], starts=[taken], ends=[taken + run], steps=[1]))
-        at, taken = places[taken] + run, taken + run
-    if size is None or at < size:
-        parts.append(chain.add("Slice", [data], axes=[axis], starts=[at], ends=[2**31 - 1], steps=[1]))
-    chain.add("Concat", parts, last=True, axis=axis)
+    parts = 1 + max(part for _, part in places)
+    if operands.rank(2) != operands.rank(0) or (operands.dim(2, axis) or 0) < parts:
+        shape = chain.add("Shape", [chain.add("Gather", [data, chain.integers(*[0] * parts)], axis=axis)])
+        updates = chain.add("Reshape", [updates, shape])
+    pieces, at = list[tuple[str, int, int]](), 0  # (operand, start, end)
+    for place, part in places:
+        if place > at:
+            pieces.append((data, at, place))
+        before = pieces[-1] if pieces else ("", 0, 0)
+        if before[0] == updates and place == at and before[2] == part:
+            pieces[-1] = (updates, before[1], part + 1)
+        else:
+            pieces.append((updates, part, part + 1))
+        at = place + 1
+    if operands.dim(0, axis) != at:
+        pieces.append((data, at, INT32_MAX))
+    if len(pieces) > _MOST_PIECES - 1:
+        return None
+    names = [chain.add("Slice", [x], axes=[axis], starts=[a], ends=[b], steps=[1]) for x, a, b in pieces]
+    chain.add("Concat", names, last=True, axis=axis)
     return chain.nodes
 
 

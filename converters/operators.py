@@ -88,6 +88,7 @@ OPERATORS: dict[str, Operator] = {
         Operator("LessOrEqual", 75),
         Operator("Sin", 76),
         Operator("Cos", 77),
+        Operator("Atan", 78),
     )
 }
 BY_CODE: dict[int, Operator] = {row.code: row for row in OPERATORS.values()}

@@ -464,7 +464,7 @@ _ENCODERS: dict[str, Encoder] = {
     "MaxPool": _pool,
     "AveragePool": _pool,
     **dict.fromkeys(("MatMul", *sorted(BINARY | COMPARE)), _two_inputs),
-    **dict.fromkeys(("Where", "Sin", "Cos"), _elementwise),
+    **dict.fromkeys(("Where", "Sin", "Cos", "Atan"), _elementwise),
     "Cast": _cast,
     "ArgMax": _arg_max,
     **{name: _unary for name in UNARY if name in OPERATORS},

@@ -141,7 +141,10 @@ class Evaluation:
             arrays = [self.values.get(n, [None] * len(self.probes)) for n in node.inputs]
             constant = [n in self.constants for n in node.inputs]
             data = [n in self.data for n in node.inputs]
-            lowered = lowering(node, Operands(arrays, constant, data, self.add_constant, self.fresh))
+            try:
+                lowered = lowering(node, Operands(arrays, constant, data, self.add_constant, self.fresh))
+            except Exception:  # inputs that do not fit the operator: evaluating it says in which way
+                lowered = None
             if lowered is not None:
                 for n in lowered:
                     self.node(n)

@@ -352,6 +352,15 @@ def _scatter_nd(c: _Call) -> list[Array]:
     return [y]
 
 
+def _scatter_elements(c: _Call) -> list[Array]:
+    if c.attr("reduction", "none") != "none":
+        raise ValueError(f"reduction '{c.attr('reduction')}'")
+    y, index = c.x(0).copy(), np.indices(c.x(1).shape)
+    index[int(c.attr("axis", 0))] = c.x(1)
+    y[tuple(index)] = c.x(2)
+    return [y]
+
+
 def _cum_sum(c: _Call) -> list[Array]:
     x, axis = c.x(), int(c.x(1).reshape(()))
     turned = np.flip(x, axis) if c.attr("reverse", 0) else x
@@ -470,6 +479,8 @@ OPERATORS: dict[str, Function] = {
     "Tile": _tile,
     "Trilu": _trilu,
     "ScatterND": _scatter_nd,
+    "ScatterElements": _scatter_elements,
+    "Atan": _elementwise(np.arctan),
     "CumSum": _cum_sum,
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,

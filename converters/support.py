@@ -33,7 +33,7 @@ FUSED_ACTIVATIONS: dict[str, dict[str, float]] = {
 }
 BINARY = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"}
 ROUNDING = {"Floor", "Ceil", "Round", "Sign"}
-UNARY = {*FUSED_ACTIVATIONS, *ROUNDING, "Exp", "Log", "Sqrt", "Abs", "Neg", "Erf", "Sin", "Cos"}
+UNARY = {*FUSED_ACTIVATIONS, *ROUNDING, "Exp", "Log", "Sqrt", "Abs", "Neg", "Erf", "Sin", "Cos", "Atan"}
 COMPARE = {"Equal", "Less", "LessOrEqual"}
 # Known to the reference, not to the runtime, and never part of shape arithmetic that folding could remove.
 FLOAT_ONLY = {"Affine", "ScaledTanh"}
@@ -60,7 +60,11 @@ _OTHER_TYPE: dict[tuple[str, int], str] = {
 
 # Operators that exist only as far as `lower` says them with others: why one is left.
 _ONLY_LOWERED = {
-    "ScatterND": "its indices are not constant places along one axis, written as a whole and in order",
+    **dict.fromkeys(
+        ("ScatterND", "ScatterElements"),
+        "its indices are not constant places along one axis, each written as a whole",
+    ),
+    "Mod": "only that of integers, with fmod 0",
     "CumSum": "only floats along an axis whose size is a number can be summed up",
     "Einsum": "a letter is twice in an operand, or an intermediate result has more than 6 dimensions",
 }
@@ -95,6 +99,8 @@ def _operator(graph: Graph, node: Node) -> list[tuple[str, str]]:
 def _types(graph: Graph, node: Node) -> list[tuple[str, str]]:
     """What `_KINDS` allows; no more than six dimensions."""
     found: list[tuple[str, str]] = []
+    if node.op.startswith(UNKNOWN) or node.op in _ONLY_LOWERED:  # the reason is given already
+        return found
     for i, name in enumerate(node.inputs):
         value, constant = graph.values.get(name), graph.constants.get(name)
         dtype = constant.dtype if constant is not None else value.dtype if value is not None else None

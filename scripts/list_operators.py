@@ -36,6 +36,7 @@ FREE = {"Constant"}  # may stand beside claimed operators in a test
 
 FLOAT = onnx.TensorProto.FLOAT
 COMPUTED = (FLOAT, onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL)
+OF_INTEGERS = {"Mod", "OneHot"}  # and the other way round
 OF_FLOATS = {
     "Pow",
     "CumSum",
@@ -43,7 +44,8 @@ OF_FLOATS = {
 
 # Why a claimed operator's test is not run: the first reason that applies.
 TYPES = "a type other than float32, int32, int64 and bool"
-INTEGERS = "of integers"
+INTEGERS, FLOATS = "of integers", "of floats, or fmod"
+SCATTERED = "writes to places that are no whole slices"
 OLD = "an operator set before 7"
 WRAP = "mode wrap"
 REDUCTION = "a reduction while writing"
@@ -101,7 +103,13 @@ def exclusion(test: Any) -> str:
         first = next((v for v in graph.input if v.name == node.input[0]), None) if node.input else None
         if node.op_type in OF_FLOATS and first is not None and first.type.tensor_type.elem_type != FLOAT:
             return INTEGERS
+        if node.op_type in OF_INTEGERS and first is not None and first.type.tensor_type.elem_type == FLOAT:
+            return FLOATS
+        if any(a.name == "fmod" and a.i for a in node.attribute):
+            return FLOATS
         attributes = {a.name: a.s.decode() for a in node.attribute}
+        if node.op_type == "ScatterElements" and "axis" not in attributes:
+            return SCATTERED
         if attributes.get("mode") == "wrap":
             return WRAP
         if attributes.get("reduction", "none") != "none":

@@ -269,7 +269,27 @@ def cumulative() -> Case:
     return Case(nodes, {"x": ["time", 6, 3]}, ["y"], {"axis": np.int64(1)})
 
 
+def classes() -> Case:
+    """Classes as one-hot vectors, their number modulo 3, and a phase from two coordinates."""
+    nodes = [
+        node("OneHot", ["k", "depth", "values"], ["hot"], axis=-1),
+        node("Sub", ["k", "four"], ["d"]),
+        node("Mod", ["d", "three"], ["m"]),
+        node("Cast", ["m"], ["f"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["f", "last"], ["u"]),
+        node("Mul", ["hot", "u"], ["p"]),
+        node("Div", ["p", "half"], ["q"]),
+        node("Atan", ["q"], ["a"]),
+        node("ScatterElements", ["a", "index", "update"], ["y"], axis=1),
+    ]
+    constants: dict[str, Array] = {"depth": np.asarray(7, I64), "values": np.array([-0.5, 2], np.float32)}
+    constants |= {"four": np.asarray(4, I64), "three": np.asarray(3, I64), "half": np.float32(0.5)}
+    constants |= {"last": ints(-1), "index": np.tile(ints(5, 2), (4, 1)), "update": weights(4, 2)}
+    return Case(nodes, {"k": [4]}, ["y", "m"], constants, {"k": TensorProto.INT64, "m": TensorProto.INT64})
+
+
 CASES = {
+    "classes": classes(),
     "token_classifier": token_classifier(),
     "padded_tokens": padded_tokens(),
     "attention": attention(),
@@ -439,3 +459,15 @@ def test_sine_and_cosine_of_any_float(op: str, function: Any) -> None:
     assert (np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))).max() <= 0.51
     assert np.isnan(loaded(np.float32([np.inf, -np.inf, np.nan]))).all()
     assert np.signbit(loaded(np.float32([-0.0]))[0]) == (op == "Sin")
+
+
+def test_arc_tangent_of_any_float() -> None:
+    data = model([node("Atan", ["x"], ["y"])], {"x": ["time"]}, ["y"])
+    loaded = rnnrt.load(build(data, prepare(data))[1])
+    x = np.random.default_rng(0).integers(0, 2**32, 200_000, np.uint32).view(np.float32)
+    y = np.asarray(loaded(x), np.float64)
+    assert (np.isnan(y) == np.isnan(x)).all()
+    x, y = x[~np.isnan(x)], y[~np.isnan(x)]
+    exact = np.arctan(x.astype(np.float64))
+    assert (np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))).max() <= 0.51
+    assert np.signbit(loaded(np.float32([-0.0]))[0])

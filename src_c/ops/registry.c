@@ -61,6 +61,7 @@ static const rnnrt_op *const table[] = {
     &rnnrt_op_less_or_equal,
     &rnnrt_op_sin,
     &rnnrt_op_cos,
+    &rnnrt_op_atan,
 };
 
 #define OPERATORS ((uint32_t)(sizeof table / sizeof table[0]))

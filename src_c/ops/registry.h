@@ -70,5 +70,6 @@ extern const rnnrt_op rnnrt_op_less;
 extern const rnnrt_op rnnrt_op_less_or_equal;
 extern const rnnrt_op rnnrt_op_sin;
 extern const rnnrt_op rnnrt_op_cos;
+extern const rnnrt_op rnnrt_op_atan;
 
 #endif

@@ -96,6 +96,46 @@ def _layers(seed: int) -> ir.Graph:
     return graph
 
 
+def _choices(seed: int) -> ir.Graph:
+    """X [T, 37] through rounding, Erf, Sin, Cos, Atan, comparisons, Where, Cast, ArgMax and integer arithmetic."""
+    rng = np.random.default_rng(seed)
+    f32, i64, truth = np.dtype("float32"), np.dtype("int64"), np.dtype("bool")
+    graph = ir.Graph(name="choices", inputs=[ir.Value("x", f32, (T, 37))])
+    graph.constants = {
+        "table": _weights(rng, 37, 5),
+        "scale": np.linspace(-900, 900, 37).astype(np.float32),
+        "three": np.asarray(3, np.int64),
+    }
+    node = ir.Node
+    graph.nodes = [
+        node("Mul", "mul", ["x", "scale"], ["a"]),
+        *(node(op, op.lower(), ["a"], [op]) for op in ("Floor", "Ceil", "Round", "Sign", "Sin", "Cos", "Atan")),
+        node("Erf", "erf", ["x"], ["Erf"]),
+        node("Less", "less", ["Sin", "Cos"], ["lt"]),
+        node("LessOrEqual", "le", ["Floor", "Round"], ["le"]),
+        node("Equal", "equal", ["lt", "le"], ["eq"]),
+        node("Where", "where", ["eq", "Atan", "Erf"], ["w"]),
+        node("Cast", "cast", ["Ceil"], ["i"], {"to": 7}),
+        node("Mul", "times", ["i", "three"], ["j"]),
+        node("Sub", "minus", ["j", "i"], ["k"]),
+        node("ReduceMax", "most", ["k"], ["m"], {"axes": [1], "keepdims": 1}),
+        node("Div", "div", ["k", "three"], ["d"]),
+        node("Min", "least", ["d", "m"], ["n"]),
+        node("Cast", "float", ["n"], ["f"], {"to": 1}),
+        node("ArgMax", "best", ["w"], ["b"], {"axis": 1, "keepdims": 0, "select_last_index": 1}),
+        node("Gather", "gather", ["table", "b"], ["g"], {"axis": 0}),
+        node("Add", "add", ["f", "Sign"], ["s"]),
+        node("Concat", "join", ["w", "s", "g"], ["y"], {"axis": 1}),
+    ]
+    types = {**dict.fromkeys(("lt", "le", "eq"), truth), **dict.fromkeys("ijkmdnb", i64)}
+    shapes: dict[str, ir.Shape] = {"m": (T, 1), "b": (T,), "g": (T, 5), "y": (T, 79)}
+    for made in graph.nodes:
+        name = made.outputs[0]
+        graph.values[name] = ir.Value(name, types.get(name, f32), shapes.get(name, (T, 37)))
+    graph.outputs = [graph.values["y"], graph.values["b"]]
+    return graph
+
+
 def models() -> dict[str, Made]:
     """Name -> (graph, quantize mode)."""
     return {
@@ -110,6 +150,7 @@ def models() -> dict[str, Made]:
         ),
         "layers_f32": (_layers(7), "float"),
         "layers_s8": (_layers(8), "int8"),
+        "choices_f32": (_choices(9), "float"),
     }
 
 
