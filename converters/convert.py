@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from .._rnnrt import __version__
-from ..errors import ModelFormatError, VerificationError
+from ..errors import ModelFormatError, UnsupportedError, VerificationError
 from . import channels_last, exporter_faults, ir, quantize, simplify, states
 from .architecture import Description
 from .architecture import load as load_checkpoint
 from .checkpoint import SUFFIXES
 from .pack import pack
 from .read import parse
-from .verify import FRAMES, THRESHOLD_DB, TOLERANCE, Report
+from .verify import FRAMES, TOLERANCE, Report
 from .verify import verify as verify_blob
 from .write import require_folder, save, to_bytes
 
@@ -197,12 +197,14 @@ def convert(
     cell: str | None = None,
     architecture: Architecture = None,
     keep_float: Sequence[str] = (),
+    precision: Pairs = (),
+    strict: bool = False,
     verify: bool = True,
     seed: int = 0,
     frames: int = FRAMES,
     data: Data | None = None,
     tolerance: float = TOLERANCE,
-    threshold_db: float = THRESHOLD_DB,
+    threshold_db: float | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Convert a trained model, verify the result, then write it.
@@ -214,11 +216,15 @@ def convert(
     output
         Path of the .rnnrt file; it appears complete or not at all. None: nothing is written.
     quantize
-        None (f32) or ``"int8"``.
+        None (f32), ``"f16"``, ``"int8"`` or ``"int4"``.
     set_values, shapes, batch, states, linear_before_reset, prefix, cell, architecture
         See `prepare` (``states`` is its ``state_pairs``).
     keep_float
         Glob patterns over layer names that stay f32.
+    precision
+        (pattern, ``"f32"``, ``"f16"``, ``"int8"`` or ``"int4"``) for layers by name; the last match decides.
+    strict
+        Accept no layer in f32 that was to be quantized, and nothing that was assumed or approximated.
     verify
         Compare with the original before writing.
     seed, frames, data, tolerance, threshold_db
@@ -233,7 +239,7 @@ def convert(
     Raises
     ------
     UnsupportedError
-        The model can't be converted; every reason is in ``problems``.
+        The model can't be converted, or not as strictly; every reason is in ``problems``.
     VerificationError
         The result does not compute what the original does; ``report`` is the verification's. Nothing is written.
     ModelFormatError, OSError
@@ -257,7 +263,9 @@ def convert(
         architecture=architecture,
     )
     say("packing")
-    plan, blob = build(source, graph, quantize, keep_float)
+    plan, blob = build(source, graph, quantize, keep_float, precision)
+    if strict:
+        _refuse_compromises(graph, plan)
     report = ConversionReport(
         source=Path(source).name if isinstance(source, (str, os.PathLike)) else type(source).__name__,
         output=None if output is None else os.fspath(output),
@@ -295,8 +303,25 @@ def convert(
     return report
 
 
+def _refuse_compromises(graph: ir.Graph, plan: quantize.Plan) -> None:
+    """What `strict` does not accept, all at once."""
+    problems = [ir.Problem("", "assumed", note) for note in graph.notes]
+    for layer in plan.layers.values():
+        if layer.fallback:
+            problems.append(ir.Problem(layer.node, layer.op, f"stays {layer.precision}: {layer.reason}"))
+        elif layer.changed:
+            problems.append(ir.Problem(layer.node, layer.op, layer.reason))
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise UnsupportedError(f"strict: {len(problems)} compromise(s):\n{lines}", problems)
+
+
 def build(
-    source: Any, graph: ir.Graph, mode: str | None = None, keep_float: Sequence[str] = ()
+    source: Any,
+    graph: ir.Graph,
+    mode: str | None = None,
+    keep_float: Sequence[str] = (),
+    precisions: Pairs = (),
 ) -> tuple[quantize.Plan, bytes]:
     """Quantize and pack a prepared graph.
 
@@ -310,9 +335,9 @@ def build(
     UnsupportedError
         All reasons at once, in ``problems``.
     ValueError
-        Unknown mode; a pattern that matches no layer.
+        Unknown mode or precision; a pattern that matches no layer.
     """
-    plan = quantize.plan(graph, mode or "float", keep_float)
+    plan = quantize.plan(graph, mode or "float", keep_float, precisions=precisions)
     return plan, to_bytes(pack(graph, plan), _meta(source, graph, plan))
 
 
@@ -375,7 +400,7 @@ def verify_file(
     frames: int = FRAMES,
     data: Data | None = None,
     tolerance: float = TOLERANCE,
-    threshold_db: float = THRESHOLD_DB,
+    threshold_db: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Verify an existing .rnnrt file against the model that it was made from.

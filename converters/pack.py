@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import UnsupportedError
-from . import ir, layout
+from . import int4, ir, layout
 from .operators import NO_ACTIVATION, OPERATORS, UNARY, unary_parameters
-from .quantize import RECURRENT, Plan, gemm_matrix, is_depthwise, transposed_matrix
+from .quantize import RECURRENT, Plan, Precision, gemm_matrix, is_depthwise, transposed_matrix
 from .reference_recurrent import GATES, activations
 from .support import BINARY, COMPARE, cast_target
 
@@ -23,8 +23,8 @@ Array: TypeAlias = "npt.NDArray[Any]"
 
 NONE = 0xFFFFFFFF
 TEMP, INPUT, CONST, STATE = range(4)
-F32, S8, I32 = 1, 2, 3
-PLAIN, R16C1, R16C4 = range(3)
+F32, S8, I32, F16, S4 = 1, 2, 3, 4, 5
+PLAIN, R16C1, R16C4, R16G32 = range(4)
 MAX_RANK = 6
 MAX_COLS = 131072
 MAX_REFS = 64
@@ -137,7 +137,7 @@ class _Packer:
             self.constants[name, dtype] = self.add(PackedValue(name, CONST, dtype, PLAIN, array.shape, data=data))
         return self.constants[name, dtype]
 
-    def matrix(self, name: str, w: Array, precision: str, order: Array | None = None) -> int:
+    def matrix(self, name: str, w: Array, precision: Precision, order: Array | None = None) -> int:
         """A packed constant [rows, cols] in the precision that the plan says, its columns in another order."""
         rows, cols = w.shape
         if rows == 0 or cols == 0:
@@ -146,10 +146,16 @@ class _Packer:
             raise _Unfit(f"weights '{name}' have {cols} columns, at most {MAX_COLS} are possible")
         if precision == "s8":
             q, scale = self.plan.rows(w)
-            q = q if order is None else q[:, order]
-            return self.add(PackedValue(name, CONST, S8, R16C4, (rows, cols), data=layout.pack_r16c4(q, scale)))
+            packed = (S8, R16C4, layout.pack_r16c4(q if order is None else q[:, order], scale))
+            return self.add(PackedValue(name, CONST, *packed[:2], (rows, cols), data=packed[2]))
         w = w if order is None else w[:, order]
-        return self.add(PackedValue(name, CONST, F32, R16C1, (rows, cols), data=layout.pack_r16c1(w)))
+        if precision == "s4":
+            packed = (S4, R16G32, layout.pack_r16g32(*int4.quantize(w)))
+        elif precision == "f16":
+            packed = (F16, R16C1, layout.pack_r16c1(w, "<f2"))
+        else:
+            packed = (F32, R16C1, layout.pack_r16c1(w))
+        return self.add(PackedValue(name, CONST, *packed[:2], (rows, cols), data=packed[2]))
 
     def constant(self, node: ir.Node, i: int, what: str) -> Array | None:
         """Constant input i as float64; None when left out."""

@@ -1,4 +1,4 @@
-"""Which precision every layer's weights get, and the s8 weights themselves.
+"""Which precision every layer's weights get, and the s8 weights themselves (s4: `int4`).
 
 Weights are quantized per row of the matrix that multiplies the input (one output feature, one gate of one unit):
 symmetric, ``scale = max|w| / 127``, ``q = round_half_even(w / scale)`` in [-127, 127]. Activations are quantized by the
@@ -25,14 +25,18 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import ir
+from . import int4, ir, layout
 
 Array: TypeAlias = "npt.NDArray[Any]"
-Precision: TypeAlias = Literal["f32", "s8"]
+Precision: TypeAlias = Literal["f32", "f16", "s8", "s4"]
+
+PRECISIONS: dict[str, Precision] = {"f32": "f32", "f16": "f16", "int8": "s8", "int4": "s4"}  # as users say it
+MODES = ("float", "f16", "int8", "int4")
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 WEIGHTED = (*RECURRENT, "Gemm", "Conv", "ConvTranspose")
 SMALL_ROWS = 16
+F16_DB = 60.0  # f16 rounding of normal numbers leaves 70 dB and more; subnormal ones are coarser
 
 
 @dataclass
@@ -40,7 +44,8 @@ class Layer:
     """What becomes of one layer's weights.
 
     ``bytes_before`` and ``bytes_after`` count the weight matrices alone: as f32, and as packed in the file (padded
-    rows, scales and row sums included). ``weight_sqnr_db`` is None where nothing is lost.
+    rows, scales and row sums included). ``weight_sqnr_db`` is None where nothing is lost. ``fallback``: something else
+    was asked for. ``changed``: integers of the original that s8 can't hold became others.
     """
 
     node: str
@@ -52,6 +57,8 @@ class Layer:
     bytes_before: int
     bytes_after: int
     weight_sqnr_db: float | None = None
+    fallback: bool = False
+    changed: bool = False
 
 
 @dataclass
@@ -120,6 +127,16 @@ class Plan:
         """S8 [rows, cols] and scale [rows] of f32 w: as in the original where it has integers, else `quantize_rows`."""
         found = self.known.find(w)
         return quantize_rows(w) if found is None else (found.q, found.scale)
+
+    def restored(self, w: Array, precision: Precision) -> Array:
+        """What is left of f32 w [rows, cols] in a precision, float64."""
+        if precision == "s8":
+            q, scale = self.rows(w)
+            return np.asarray(q * scale[:, None].astype(np.float64))
+        if precision == "s4":
+            return int4.quantize(w).restored()
+        with np.errstate(over="ignore"):
+            return w.astype(np.float16 if precision == "f16" else np.float32).astype(np.float64)
 
     def precision(self, node: ir.Node) -> Precision:
         """f32 for a node that the plan does not know."""
@@ -209,8 +226,13 @@ def transposed_matrix(w: Array, group: int) -> Array:
 
 def packed_bytes(rows: int, cols: int, precision: Precision) -> int:
     """Bytes of a [rows, cols] matrix in the file."""
-    padded = -(-rows // 16) * 16
-    return padded * (-(-cols // 4) * 4 + 8) if precision == "s8" else padded * cols * 4
+    padded = layout.padded(rows, layout.BLOCK)
+    if precision == "s8":
+        return padded * (layout.padded(cols, layout.GROUP) + 8)
+    if precision == "s4":
+        groups = padded * (layout.padded(cols, layout.WIDE) // layout.WIDE)
+        return padded * 4 + layout.padded(groups, 64) + groups * layout.WIDE // 2
+    return padded * cols * (2 if precision == "f16" else 4)
 
 
 def _padded_rows(node: ir.Node, matrix: Array, constants: dict[str, Array]) -> int:
@@ -221,7 +243,13 @@ def _padded_rows(node: ir.Node, matrix: Array, constants: dict[str, Array]) -> i
     return int(matrix.shape[0] // hidden * (-(-hidden // 16) * 16))
 
 
-def plan(graph: ir.Graph, mode: str = "float", keep_float: Sequence[str] = (), everything: bool = False) -> Plan:
+def plan(
+    graph: ir.Graph,
+    mode: str = "float",
+    keep_float: Sequence[str] = (),
+    everything: bool = False,
+    precisions: Sequence[tuple[str, str]] = (),
+) -> Plan:
     """Decide the precision of every layer that has weights.
 
     Parameters
@@ -229,12 +257,14 @@ def plan(graph: ir.Graph, mode: str = "float", keep_float: Sequence[str] = (), e
     graph
         A simplified graph.
     mode
-        ``"float"`` or ``"int8"``.
+        ``"float"``, ``"f16"``, ``"int8"`` or ``"int4"``.
     keep_float
         Glob patterns over node names (or, for nodes without one, the name of the first output); a layer that matches
-        stays f32.
+        stays f32, whatever else is said.
     everything
         Quantize also what is kept f32 for precision (see the top of this file).
+    precisions
+        (pattern, ``"f32"``, ``"f16"``, ``"int8"`` or ``"int4"``): what layers that match get; the last match decides.
 
     Returns
     -------
@@ -244,36 +274,47 @@ def plan(graph: ir.Graph, mode: str = "float", keep_float: Sequence[str] = (), e
     Raises
     ------
     ValueError
-        Unknown mode, or a pattern that matches no layer.
+        Unknown mode or precision, or a pattern that matches no layer.
     """
-    if mode not in ("float", "int8"):
-        raise ValueError(f"unknown quantization '{mode}'; known are 'float' and 'int8'")
+    if mode not in MODES:
+        raise ValueError(f"unknown quantization '{mode}'; known are {list(MODES)}")
+    if unknown := sorted({name for _, name in precisions} - PRECISIONS.keys()):
+        raise ValueError(f"unknown precision {unknown}; known are {list(PRECISIONS)}")
     made = Plan(mode, known=KnownRows(graph.quantized))
-    unused = list(keep_float)
+    asked = [*precisions, *((pattern, "f32") for pattern in keep_float)]
+    unused = dict.fromkeys(pattern for pattern, _ in asked)
     for node in graph.nodes:
         matrices = weight_matrices(node, graph.constants)
         if matrices is None:
             continue
         name = node.name or key(node)
-        matching = [pattern for pattern in keep_float if fnmatchcase(name, pattern)]
-        unused = [pattern for pattern in unused if pattern not in matching]
+        matching = [each for each in asked if fnmatchcase(name, each[0])]
+        for pattern, _ in matching:
+            unused.pop(pattern, None)
         known = [made.known.find(m) for m in matrices]
-        precision, reason = _decide(node, mode, matching, matrices, known, everything, graph.constants)
+        wanted, reason = _wanted(node, mode, matching, matrices, known, everything, graph.constants)
+        obstacle = _obstacle(wanted, matrices)
+        precision: Precision = "f32" if obstacle else wanted
+        sqnr = None if precision == "f32" or (precision == "s8" and _exact(known)) else _sqnr(made, matrices, precision)
+        if precision == "f16" and sqnr is not None and sqnr < F16_DB:
+            precision, obstacle, sqnr = "f32", f"too small for f16, which would leave {sqnr:.0f} dB", None
         rows = [_padded_rows(node, m, graph.constants) for m in matrices]
         made.layers[key(node)] = Layer(
             node=name,
             op=node.op,
             precision=precision,
-            reason=reason,
+            reason=obstacle or reason,
             rows=matrices[0].shape[0],
             cols=[m.shape[1] for m in matrices],
             bytes_before=sum(m.size * 4 for m in matrices),
             bytes_after=sum(packed_bytes(r, m.shape[1], precision) for r, m in zip(rows, matrices, strict=True)),
-            weight_sqnr_db=_weights_sqnr(made, matrices) if precision == "s8" and not _exact(known) else None,
+            weight_sqnr_db=sqnr,
+            changed=not matching and precision == "s8" and all(known) and not _exact(known),
+            fallback=bool(obstacle) or (precision == "f32" and not matching and mode != "float"),
         )
     if unused:
         names = [layer.node for layer in made.layers.values()]
-        raise ValueError(f"keep_float: no layer matches {unused}; the layers are {names}")
+        raise ValueError(f"keep_float, precision: no layer matches {list(unused)}; the layers are {names}")
     return made
 
 
@@ -281,31 +322,41 @@ def _exact(known: Sequence[Rows | None]) -> bool:
     return all(k is not None and not k.clamped and not k.again for k in known)
 
 
-def _decide(
+def _wanted(
     node: ir.Node,
     mode: str,
-    matching: list[str],
+    matching: Sequence[tuple[str, str]],
     matrices: list[Array],
     known: Sequence[Rows | None],
     everything: bool,
     constants: dict[str, Array],
 ) -> tuple[Precision, str]:
     if matching:
-        return "f32", f"kept by keep_float '{matching[0]}'"
+        pattern, name = matching[-1]
+        return PRECISIONS[name], f"{name} asked for by '{pattern}'"
     originals = [k for k in known if k is not None]
     if len(originals) == len(known):
         return "s8", "int8 in the original, " + _what_changed(originals, sum(len(m) for m in matrices))
     if mode == "float":
         return "f32", "no quantization asked for"
-    if not all(np.isfinite(m).all() for m in matrices):
-        return "f32", "weights are not finite"
     if is_depthwise(node, constants[node.inputs[1]].shape):
         return "f32", "depthwise: multiplied channel by channel"
-    if node.op in ("Conv", "ConvTranspose") and not everything:
-        return "f32", "convolutions lose too much in 8 bits"
-    if node.op == "Gemm" and len(matrices[0]) <= SMALL_ROWS and not everything:
-        return "f32", f"at most {SMALL_ROWS} rows: 8 bits would save nothing that matters"
-    return "s8", "int8 asked for"
+    if mode != "f16" and not everything:
+        if node.op in ("Conv", "ConvTranspose"):
+            return "f32", "convolutions lose too much in 8 bits"
+        if node.op == "Gemm" and len(matrices[0]) <= SMALL_ROWS:
+            return "f32", f"at most {SMALL_ROWS} rows: {mode[3:]} bits would save nothing that matters"
+    return PRECISIONS[mode], f"{mode} asked for"
+
+
+def _obstacle(precision: Precision, matrices: list[Array]) -> str:
+    """Why weights can't be had in a precision; empty when they can."""
+    if precision == "f32":
+        return ""
+    if not all(np.isfinite(m).all() for m in matrices):
+        return "weights are not finite"
+    largest = max(float(np.abs(m).max(initial=0.0)) for m in matrices)
+    return f"a weight of {largest:.6g} is beyond f16's 65504" if precision == "f16" and largest >= 65520 else ""
 
 
 def _what_changed(known: list[Rows], rows: int) -> str:
@@ -319,10 +370,8 @@ def _what_changed(known: list[Rows], rows: int) -> str:
     return "; ".join(changes) or "kept bit for bit"
 
 
-def _weights_sqnr(plan: Plan, matrices: list[Array]) -> float:
-    original, restored = [], []
-    for matrix in matrices:
-        q, scale = plan.rows(matrix)
-        original.append(matrix.reshape(-1))
-        restored.append((q * scale[:, None].astype(np.float64)).reshape(-1))
-    return sqnr_db(np.concatenate(original), np.concatenate(restored))
+def _sqnr(plan: Plan, matrices: list[Array], precision: Precision) -> float | None:
+    """Decibels of all weights of a layer together; None when they are what they were."""
+    original = np.concatenate([m.reshape(-1) for m in matrices])
+    found = sqnr_db(original, np.concatenate([plan.restored(m, precision).reshape(-1) for m in matrices]))
+    return None if found == float("inf") else found

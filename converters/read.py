@@ -16,12 +16,32 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelFormatError
-from . import layout
+from . import int4, layout
 from .operators import BY_CODE
-from .pack import CONST, F32, I32, INPUT, MAX_COLS, MAX_RANK, MAX_REFS, NONE, PLAIN, R16C1, R16C4, S8, STATE, TEMP
+from .pack import (
+    CONST,
+    F16,
+    F32,
+    I32,
+    INPUT,
+    MAX_COLS,
+    MAX_RANK,
+    MAX_REFS,
+    NONE,
+    PLAIN,
+    R16C1,
+    R16C4,
+    R16G32,
+    S4,
+    S8,
+    STATE,
+    TEMP,
+)
 from .write import (
     ALIGN,
     DATA,
+    FEATURE_F16,
+    FEATURE_S4,
     FEATURE_S8,
     FLAG_STREAMABLE,
     FLOATS,
@@ -44,8 +64,10 @@ from .write import (
 Array: TypeAlias = "npt.NDArray[Any]"
 
 _KINDS = {TEMP: "temp", INPUT: "input", CONST: "const", STATE: "state"}
-_TYPES = {0: "", F32: "f32", S8: "s8", I32: "i32"}
-_LAYOUTS = {PLAIN: "plain", R16C1: "r16c1", R16C4: "r16c4"}
+_TYPES = {0: "", F32: "f32", S8: "s8", I32: "i32", F16: "f16", S4: "s4"}
+_LAYOUTS = {PLAIN: "plain", R16C1: "r16c1", R16C4: "r16c4", R16G32: "r16g32"}
+_FEATURES = {S8: FEATURE_S8, F16: FEATURE_F16, S4: FEATURE_S4}
+_KNOWN_FEATURES = FEATURE_S8 | FEATURE_F16 | FEATURE_S4
 _SYMBOLS = {-2: "T", -3: "B"}
 _UNITS = {VALUES: VALUE_RECORD.size, NODES: NODE_RECORD.size, REFS: 4, INTS: 4, FLOATS: 4}
 
@@ -98,23 +120,33 @@ class File:
         return [v for v in self.values if (v.is_output if kind == "output" else v.kind == kind)]
 
     def unpack(self, index: int) -> Array:
-        """A constant as its array: f32 or i32 in its own shape, s8 as s8 [rows, cols] (see `dequantize`)."""
+        """A constant as its array: f32 or i32 in its own shape, else [rows, cols], s4 as s8; see `dequantize`."""
         value = self._constant(index)
         content, dims = self.data[value.offset : value.offset + value.size], [int(d) for d in value.dims]
         if value.layout == "r16c1":
-            return np.asarray(layout.unpack_r16c1(content, dims[0], dims[1]))
+            return np.asarray(layout.unpack_r16c1(content, dims[0], dims[1], "<f2" if value.dtype == "f16" else "<f4"))
         if value.layout == "r16c4":
             return np.asarray(layout.unpack_r16c4(content, dims[0], dims[1])[0])
+        if value.layout == "r16g32":
+            return np.asarray(layout.unpack_r16g32(content, dims[0], dims[1])[0])
         return np.array(np.frombuffer(content, "<i4" if value.dtype == "i32" else "<f4").reshape(dims))
 
     def dequantize(self, index: int) -> Array:
-        """A constant as f32, whatever its format: for s8 ``q * scale[:, None]``."""
+        """A constant as f32, whatever its format: q times its scales."""
         value = self._constant(index)
-        if value.layout != "r16c4":
-            return self.unpack(index).astype(np.float32)
         content = self.data[value.offset : value.offset + value.size]
-        q, scale, _ = layout.unpack_r16c4(content, int(value.dims[0]), int(value.dims[1]))
-        return np.asarray(q * scale[:, None], np.float32)
+        if value.layout == "r16c4":
+            q, scale, _ = layout.unpack_r16c4(content, int(value.dims[0]), int(value.dims[1]))
+            return np.asarray(q * scale[:, None], np.float32)
+        if value.layout == "r16g32":
+            groups = int4.Groups(*layout.unpack_r16g32(content, int(value.dims[0]), int(value.dims[1])))
+            return groups.restored().astype(np.float32)
+        return self.unpack(index).astype(np.float32)
+
+    def coarsest(self) -> str:
+        """The coarsest type of weights in it: s4, s8, f16 or f32."""
+        types = {value.dtype for value in self.values}
+        return next((each for each in ("s4", "s8", "f16") if each in types), "f32")
 
     def _constant(self, index: int) -> FileValue:
         value = self.values[index]
@@ -154,7 +186,8 @@ def _header(blob: memoryview) -> tuple[int, int]:
     (crc,) = struct.unpack_from("<I", blob, 60)
     _need(crc == crc32c(blob[HEADER:table_end], crc32c(blob[:60])), "damaged: the header's checksum does not match")
     _need(version == VERSION, f"written for version {version} of the format; this is version {VERSION}")
-    _need(not features & ~FEATURE_S8, f"needs features 0x{features:x}, this version knows 0x{FEATURE_S8:x}")
+    known = f"this version knows 0x{_KNOWN_FEATURES:x}"
+    _need(not features & ~_KNOWN_FEATURES, f"needs features 0x{features:x}, {known}")
     _need(not flags & ~FLAG_STREAMABLE, f"has flags 0x{flags:x}, this version knows 0x{FLAG_STREAMABLE:x}")
     _need(size == len(blob), f"{len(blob)} bytes long, its header says {size}")
     _need(sections == SECTIONS and not any(blob[32:60]), "contradicts itself: header")
@@ -208,8 +241,11 @@ def _constant_bytes(dtype: int, kind: int, dims: Sequence[int]) -> int | None:
         return None
     rows, cols = layout.padded(dims[0], layout.BLOCK), dims[1]
     if kind == R16C1:
-        return rows * cols * 4 if dtype == F32 else None
-    return rows * (8 + layout.padded(cols, layout.GROUP)) if dtype == S8 else None
+        return rows * cols * {F32: 4, F16: 2}[dtype] if dtype in (F32, F16) else None
+    if kind == R16C4:
+        return rows * (8 + layout.padded(cols, layout.GROUP)) if dtype == S8 else None
+    groups = rows * (layout.padded(cols, layout.WIDE) // layout.WIDE)
+    return rows * 4 + layout.padded(groups, 64) + groups * 16 if dtype == S4 else None
 
 
 def _check_s8(content: memoryview, rows: int, cols: int, where: str) -> None:
@@ -220,6 +256,27 @@ def _check_s8(content: memoryview, rows: int, cols: int, where: str) -> None:
     _need(bool(np.isfinite(scale).all() and (scale >= 0).all()), f"{where}: a scale is negative or not finite")
     padding = q[rows:].any() or q[:, cols:].any() or scale[rows:].any()
     _need(not padding, f"{where}: the padding is not zero")
+
+
+def _check_f16(content: memoryview, rows: int, cols: int, where: str) -> None:
+    w = layout.unpack_r16c1(content, layout.padded(rows, layout.BLOCK), cols, "<f2")
+    _need(bool(np.isfinite(w).all()), f"{where}: a weight is infinite or NaN")
+    _need(not w[rows:].view(np.uint16).any(), f"{where}: the padding is not zero")
+
+
+def _check_s4(content: memoryview, rows: int, cols: int, where: str) -> None:
+    high, wide = layout.padded(rows, layout.BLOCK), layout.padded(cols, layout.WIDE)
+    q, step, scale = layout.unpack_r16g32(content, high, wide)
+    _need(step.min() > -128, f"{where}: a step is -128")
+    largest = int(np.abs(step.astype(np.int64)).sum(axis=1).max())
+    _need(largest <= int4.STEP_SUM, f"{where}: the steps of a row add up to {largest}")
+    _need(bool(np.isfinite(scale).all() and (scale >= 0).all()), f"{where}: a scale is negative or not finite")
+    gap = content[high * 4 + step.size : high * 4 + layout.padded(step.size, 64)]
+    padding = q[rows:].any() or q[:, cols:].any() or step[rows:].any() or scale[rows:].any() or any(gap)
+    _need(not padding, f"{where}: the padding is not zero")
+
+
+_WEIGHT_CHECKS = {F16: _check_f16, S8: _check_s8, S4: _check_s4}
 
 
 def _value(index: int, record: Sequence[int], strings: _Strings, file: File, total: int) -> FileValue:
@@ -236,11 +293,13 @@ def _value(index: int, record: Sequence[int], strings: _Strings, file: File, tot
     if kind == CONST:
         _need(size == _constant_bytes(dtype, order, dims), f"{where}: {size} bytes do not fit its shape {dims}")
         _need(offset % ALIGN == 0 and offset + size <= len(file.data), f"{where}: data out of range")
-        if order == R16C4:
-            _need(bool(file.features & FEATURE_S8), f"{where}: s8 weights without the feature bit")
-            _check_s8(file.data[offset : offset + size], dims[0], dims[1], where)
+        if (check := _WEIGHT_CHECKS.get(dtype)) is not None:
+            _need(bool(file.features & _FEATURES[dtype]), f"{where}: {_TYPES[dtype]} weights without the feature bit")
+            check(file.data[offset : offset + size], dims[0], dims[1], where)
     else:
-        _need(order == PLAIN and offset == 0 and size == 0 and dtype != S8, f"{where}: data without a constant")
+        _need(
+            order == PLAIN and offset == 0 and size == 0 and dtype not in _FEATURES, f"{where}: data without a constant"
+        )
     if kind == STATE:
         _need(pair < total and (init == NONE or init < total) and dtype == F32, f"{where}: state")
     return FileValue(

@@ -36,7 +36,7 @@ Arrays: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 SCHEMA = "rnnrt.verification/1"
 TOLERANCE = 1e-5
-THRESHOLD_DB = 20.0
+THRESHOLD_DB = {"f16": 40.0, "s8": 20.0, "s4": 10.0}  # least SQNR of an output, by the coarsest weights in the file
 ROUNDING = 10.0  # two float32 evaluations in different order may be this many times as far from float64 as each other
 FRAMES = 100
 
@@ -60,7 +60,7 @@ class Report:
     batch: int
     inputs: str
     tolerance: float
-    threshold_db: float
+    threshold_db: float | None  # f32: none
     size: int
     streamable: bool
     comparisons: list[Comparison] = field(default_factory=list)
@@ -304,7 +304,7 @@ def _judge(report: Report, name: str, distance: Mapping[str, float], own: float,
     for c in report.comparisons:
         if c.output != name or c.max_scaled_error <= report.tolerance:
             continue
-        if report.precision == "s8" and not c.sqnr_db >= report.threshold_db:
+        if report.threshold_db is not None and not c.sqnr_db >= report.threshold_db:
             report.failed.append(
                 f"output '{name}': SQNR {c.sqnr_db:.1f} dB against {c.against}, {report.threshold_db:g} dB needed"
             )
@@ -317,21 +317,22 @@ def _judge(report: Report, name: str, distance: Mapping[str, float], own: float,
 
 def _judge_rounded(report: Report, name: str, own: float) -> None:
     """As `_judge`, where the original quantizes activations."""
+    threshold = THRESHOLD_DB["s8"] if report.threshold_db is None else report.threshold_db
     if report.precision == "f32" and not own <= report.tolerance:
         report.failed.append(f"output '{name}': scaled error {own:.3g} against float64, {report.tolerance:g} allowed")
     for c in report.comparisons:
         if c.output != name or (report.precision == "f32" and c.against == "float64"):
             continue
-        if c.max_scaled_error > report.tolerance and not c.sqnr_db >= report.threshold_db:
+        if c.max_scaled_error > report.tolerance and not c.sqnr_db >= threshold:
             report.failed.append(
-                f"output '{name}': SQNR {c.sqnr_db:.1f} dB against {c.against}, {report.threshold_db:g} dB needed"
+                f"output '{name}': SQNR {c.sqnr_db:.1f} dB against {c.against}, {threshold:g} dB needed"
             )
 
 
 def _compare_all(report: Report, case: _Case, found: Arrays, originals: Mapping[str, Arrays], exact: Arrays) -> None:
     rounded = cache(lambda: _reference(case, np.float32))
     # a step of an s8 model counts as diverging when it is off by more than the threshold means: 10^(-20/20) = 0.1
-    limit = report.tolerance if report.precision == "f32" else 10 ** (-report.threshold_db / 20)
+    limit = report.tolerance if report.threshold_db is None else 10 ** (-report.threshold_db / 20)
     for value in case.graph.outputs:
         name = value.name
         for against, outputs in {**originals, "float64": exact}.items():
@@ -418,7 +419,7 @@ def verify(
     data: Mapping[str, npt.ArrayLike] | None = None,
     module: Any = None,
     tolerance: float = TOLERANCE,
-    threshold_db: float = THRESHOLD_DB,
+    threshold_db: float | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Compare a converted model with its original.
@@ -447,7 +448,7 @@ def verify(
     tolerance
         Of the scaled error |d| / max(1, |reference|), f32.
     threshold_db
-        Least SQNR of an output, s8.
+        Least SQNR of an output where weights are quantized. Default: `THRESHOLD_DB` of the coarsest ones.
     progress
         Is told what is being done.
 
@@ -468,15 +469,15 @@ def verify(
     say = progress or (lambda text: None)
     rng = np.random.default_rng(seed)
     case = _case(graph, frames, batch or 1, rng, data)
-    file = read.parse(blob)
+    precision = read.parse(blob).coarsest()
     report = Report(
-        precision="s8" if file.features & 1 else "f32",
+        precision=precision,
         seed=seed,
         frames=case.frames,
         batch=case.batch,
         inputs="random" if data is None else "given",
         tolerance=tolerance,
-        threshold_db=threshold_db,
+        threshold_db=threshold_db if threshold_db is not None and precision != "f32" else THRESHOLD_DB.get(precision),
         size=len(blob),
         streamable=graph.streamable,
         versions={"python": platform.python_version(), "numpy": np.__version__, "rnnrt": rnnrt.__version__},

@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from .pack import PackedModel, PackedValue
+from .pack import F16, S4, S8, PackedModel, PackedValue
 
 MAGIC = b"\x89RNNRT\r\n"
 VERSION = 1
-FEATURE_S8 = 1
+FEATURE_S8, FEATURE_F16, FEATURE_S4 = 1, 2, 4
 FLAG_STREAMABLE = 1
 HEADER = 64
 SECTIONS = 8
 STRINGS, VALUES, NODES, REFS, INTS, FLOATS, META, DATA = range(1, SECTIONS + 1)
 ALIGN = 64
-LAYOUT_R16C4 = 2
+_FEATURES = {S8: FEATURE_S8, F16: FEATURE_F16, S4: FEATURE_S4}  # by the type of a constant
 
 VALUE_RECORD = struct.Struct("<I4B6i4BIIIQQ")
 NODE_RECORD = struct.Struct("<IHBBIIIIII")
@@ -174,7 +174,7 @@ def to_bytes(packed: PackedModel, meta: dict[str, Any] | None = None) -> bytes:
         (text, 0),
         (bytes(data), 0),
     ]
-    features = FEATURE_S8 if any(v.layout == LAYOUT_R16C4 for v in packed.values) else 0
+    features = sum({_FEATURES.get(v.dtype, 0) for v in packed.values})
     return _assemble(sections, features, FLAG_STREAMABLE if packed.streamable else 0)
 
 

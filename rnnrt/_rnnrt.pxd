@@ -31,6 +31,8 @@ cdef extern from "rnnrt.h" nogil:
         RNNRT_F32
         RNNRT_S8
         RNNRT_I32
+        RNNRT_F16
+        RNNRT_S4
 
     ctypedef struct rnnrt_model:
         pass

@@ -106,7 +106,7 @@ def compare(
     input_size : int, optional
         Features per time step; None: the hidden size.
     quantize : str, optional
-        ``"int8"`` or None (f32 weights).
+        ``"f16"``, ``"int8"``, ``"int4"`` or None (f32 weights).
     seconds : float
         About how long to time each cell at each size, in seconds.
     seed : int

@@ -59,7 +59,7 @@ def blob_of(mode: str, meta: dict[str, Any] | None = None) -> bytes:
     return write.to_bytes(pack.pack(g, quantize.plan(g, mode, everything=True)), META if meta is None else meta)
 
 
-@pytest.fixture(scope="module", params=["float", "int8"])
+@pytest.fixture(scope="module", params=["float", "f16", "int8", "int4"])
 def blob(request: pytest.FixtureRequest) -> bytes:
     return blob_of(request.param)
 
@@ -115,7 +115,9 @@ def test_header_and_sections_are_as_specified(blob: bytes) -> None:
     magic, version, features, size, sections, flags = struct.unpack_from("<8sIIQII", blob)
     assert magic == b"\x89RNNRT\r\n"
     assert (version, size, sections, flags) == (1, len(blob), 8, 1)
-    assert features == any(v.layout == "r16c4" for v in read.parse(blob).values)
+    types = {v.dtype for v in read.parse(blob).values}
+    assert features == ("s8" in types) + 2 * ("f16" in types) + 4 * ("s4" in types)
+    assert len(types - {"", "f32"}) <= 1
     assert blob[32:60] == bytes(28)
     assert struct.unpack_from("<I", blob, 60)[0] == slow_crc(blob[:60] + blob[64:320])
     end = 320
@@ -131,12 +133,12 @@ def test_header_and_sections_are_as_specified(blob: bytes) -> None:
 
 def test_round_trip() -> None:
     g = graph()
-    for mode in ("float", "int8"):
+    for features, mode in ((0, "float"), (1, "int8"), (2, "f16"), (4, "int4")):
         packed = pack.pack(g, quantize.plan(g, mode, everything=True))
         file = read.parse(write.to_bytes(packed, META))
         assert file.meta == META
         assert file.streamable
-        assert file.features == (mode == "int8")
+        assert file.features == features
         assert [n.op for n in file.nodes] == ["GRU", "Squeeze", "Gemm", "Add"]
         assert file.nodes[0].attributes["hidden_size"] == 20
         assert file.nodes[0].attributes["linear_before_reset"] == 1
@@ -218,7 +220,7 @@ def put(kind: int, offset: int, layout: str, value: int) -> Callable[[bytearray]
 
 LIES: dict[str, Callable[[bytearray], None]] = {
     "version": put(0, 8, "<I", 2),
-    "feature": put(0, 12, "<I", 6),
+    "feature": put(0, 12, "<I", 1 << 20 | 7),
     "flag": put(0, 28, "<I", 4),
     "section kind": put(0, 64, "<I", 9),
     "section size": put(0, 64 + 32 + 16, "<Q", 2**63),

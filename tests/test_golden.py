@@ -30,7 +30,7 @@ CPUS = {"cortex-a53": {"scalar", "neon"}, "cortex-a76": {"scalar", "neon", "neon
 
 
 # Instruction set -> the flags of /proc/cpuinfo that it needs.
-X86 = {"avx2": {"avx2"}, "avx512vnni": {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"}}
+X86 = {"avx2": {"avx2", "f16c"}, "avx512vnni": {"avx512f", "avx512bw", "avx512vl", "avx512_vnni"}}
 ARM = {"neon": {"asimd"}, "neondot": {"asimddp"}}
 
 
@@ -80,7 +80,7 @@ def test_real_models_on_aarch64(models_dir: Path, tmp_path: Path, tool: Callable
     foreign = _build(AARCH64, tmp_path / "foreign", tool)
     command = [tool("qemu-aarch64"), "-cpu", "cortex-a76", str(foreign)]
     for source in ("nsnet2-20ms-baseline", "silero_vad_16k_sequence"):
-        for mode in (None, "int8"):
+        for mode in (None, "f16", "int8", "int4"):
             path = tmp_path / f"{source}-{mode}.rnnrt"
             convert(models_dir / f"{source}.onnx", path, quantize=mode, verify=False)
             found: dict[str, list[str]] = {}

@@ -83,7 +83,7 @@ def expected_isas() -> list[str]:
     flags = set(lines[0].split())
     needs = {
         "avx512vnni": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
-        "avx2": {"avx2"},
+        "avx2": {"avx2", "f16c"},
         "neondot": {"asimddp"},
         "neon": {"asimd"},
     }

@@ -47,7 +47,11 @@ _RIGHT = ("p50 us", "p90 us", "p99 us", "min us", "ratio", "steps")
     "--input", "input_size", type=click.IntRange(min=1), help="Input size for --compare; default: the hidden size."
 )
 @click.option(
-    "--quantize", type=click.Choice(("int8", "none")), default="int8", show_default=True, help="For --compare."
+    "--quantize",
+    type=click.Choice(("none", "f16", "int8", "int4")),
+    default="int8",
+    show_default=True,
+    help="For --compare.",
 )
 @click.option(
     "--profile", "as_profile", is_flag=True, help="Time per node and per operator, stepping and for --frames at once."

@@ -89,10 +89,24 @@ def verification_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The .rnnrt file to write.")
 @click.option("--list", "listing", is_flag=True, help="Only list what is in a checkpoint: tensors, recurrent layers.")
-@click.option("--quantize", type=click.Choice(("int8",)), help="Precision of the weights; default: f32.")
+@click.option(
+    "--quantize",
+    type=click.Choice(("none", "f16", "int8", "int4")),
+    default="none",
+    show_default=True,
+    help="Precision of the weights; none: f32.",
+)
 @click.option(
     "--keep-float", multiple=True, metavar="PATTERN", help="Layers that stay f32 all the same, by name (*, ?)."
 )
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="PATTERN=f32|f16|int8|int4",
+    help="What layers get instead, by name; the last match decides.",
+)
+@click.option("--strict", is_flag=True, help="Fail rather than leave a layer f32, assume or approximate anything.")
 @model_options
 @verification_options
 @json_option
@@ -103,8 +117,10 @@ def convert(
     source: Path,
     target: Path | None,
     listing: bool,
-    quantize: str | None,
+    quantize: str,
     keep_float: Sequence[str],
+    precisions: Sequence[str],
+    strict: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -126,8 +142,10 @@ def convert(
             report = converter.convert(
                 source,
                 target,
-                quantize=quantize,
+                quantize=None if quantize == "none" else quantize,
                 keep_float=list(keep_float),
+                precision=list(pairs("--precision", precisions, str).items()),
+                strict=strict,
                 progress=say,
                 **model_arguments(options),
                 **verification_arguments(options),

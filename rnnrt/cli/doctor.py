@@ -35,7 +35,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     Versions, CPU, instruction sets and optional packages.
 
-    The check runs small models, one of each cell in f32 and int8, on every instruction set of this CPU and compares
+    The check runs small models, one of each cell in every precision, on every instruction set of this CPU and compares
     the outputs bit by bit. Exit code 1 when they differ.
     """
     isas, machine = rnnrt.isas(), host()
@@ -77,7 +77,7 @@ def self_check(isas: list[str]) -> list[dict[str, Any]]:
     x = np.random.default_rng(0).standard_normal((20, 2, 19)).astype(np.float32)
     found = []
     for cell in ("rnn", "gru", "lstm"):
-        for quantize in (None, "int8"):
+        for quantize in (None, "f16", "int8", "int4"):
             content = build_cell(cell, 19, 37, quantize, 0)  # no multiples of any vector length
             results = {isa: np.asarray(rnnrt.load(content, isa)(x)) for isa in isas}
             reference = results[isas[-1]]

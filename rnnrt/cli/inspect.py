@@ -98,7 +98,7 @@ def _layers(parsed: Any) -> list[dict[str, Any]]:
                 {
                     "node": node.name,
                     "op": node.op,
-                    "precision": "s8" if all(value.dtype == "s8" for value in packed) else "f32",
+                    "precision": "+".join(dict.fromkeys(value.dtype for value in packed)),
                     "reason": about.get("reason"),
                     "weights": [[int(d) for d in value.dims] for value in packed],
                     "bytes": sum(value.size for value in packed),
@@ -155,6 +155,7 @@ def _print_layers(console: Any, layers: list[dict[str, Any]]) -> None:
             layer["node"],
             layer["op"],
             layer["precision"],
+            layer["reason"],
             " ".join(f"{rows}x{cols}" for rows, cols in layer["weights"]),
             output.size(layer["bytes"]),
             layer["weight_sqnr_db"],
@@ -162,5 +163,5 @@ def _print_layers(console: Any, layers: list[dict[str, Any]]) -> None:
         for layer in layers
     ]
     if rows:
-        columns = ("layer", "operator", "precision", "weights", "bytes", "SQNR dB")
+        columns = ("layer", "operator", "precision", "reason", "weights", "bytes", "SQNR dB")
         console.print(output.table("", columns, rows, right=("bytes", "SQNR dB")))

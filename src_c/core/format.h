@@ -33,12 +33,19 @@
  *
  * Layouts of a constant:
  *   PLAIN  row-major, `dims` elements
- *   R16C1  f32 matrix [rows, cols]: element (r, c) at [(r/16)*cols*16 + c*16 + r%16]; rows padded to 16 with zeros
+ *   R16C1  f32 or f16 matrix [rows, cols]: element (r, c) at [(r/16)*cols*16 + c*16 + r%16]; rows padded to 16 with zeros.
+ *          f16: IEEE 754 binary16, neither infinite nor NaN (needs RNNRT_FEATURE_F16)
  *   R16C4  s8 matrix [rows, cols], R = rows rounded up to 16, C = cols rounded up to 4:
  *            f32 scale[R]   (padding 0)
  *            i32 row_sum[R] (sum over the row's weights; corrects the unsigned multiply forms)
  *            s8  w[R*C]     element (r, c) at [(r/16)*C*16 + (c/4)*64 + (r%16)*4 + c%4], never -128, padding 0
  *          All three parts start at multiples of 64 because R is a multiple of 16.
+ *   R16G32 s4 matrix [rows, cols], R = rows rounded up to 16, G = cols / 32 rounded up; weight = scale * step * (nibble - 8):
+ *            f32 scale[R]   (padding 0)
+ *            s8  step[R*G]  group g of row r at [((r/16)*G + g)*16 + r%16], never -128, padding 0; then zeros up to a
+ *                           multiple of 64. The magnitudes of a row add up to at most RNNRT_S4_STEPS.
+ *            u8  w[R*G*16]  column 32*g + 8*t + 4*h + k of row r in byte [((r/16)*G + g)*256 + t*64 + (r%16)*4 + k]:
+ *                           the low nibble for h = 0, the high one for h = 1; padding 8
  */
 #ifndef RNNRT_FORMAT_H
 #define RNNRT_FORMAT_H
@@ -48,8 +55,10 @@
 #define RNNRT_FORMAT_VERSION 1u
 #define RNNRT_NONE 0xFFFFFFFFu
 
-#define RNNRT_FEATURE_S8 1u /* has R16C4 constants */
-#define RNNRT_FEATURES_KNOWN (RNNRT_FEATURE_S8)
+#define RNNRT_FEATURE_S8 1u  /* has R16C4 constants */
+#define RNNRT_FEATURE_F16 2u /* has f16 constants */
+#define RNNRT_FEATURE_S4 4u  /* has R16G32 constants */
+#define RNNRT_FEATURES_KNOWN (RNNRT_FEATURE_S8 | RNNRT_FEATURE_F16 | RNNRT_FEATURE_S4)
 
 #define RNNRT_FLAG_STREAMABLE 1u
 #define RNNRT_FLAGS_KNOWN (RNNRT_FLAG_STREAMABLE)
@@ -67,7 +76,7 @@ enum rnnrt_section_kind {
 };
 
 enum rnnrt_value_kind { RNNRT_VALUE_TEMP = 0, RNNRT_VALUE_INPUT = 1, RNNRT_VALUE_CONST = 2, RNNRT_VALUE_STATE = 3 };
-enum rnnrt_layout { RNNRT_PLAIN = 0, RNNRT_R16C1 = 1, RNNRT_R16C4 = 2 };
+enum rnnrt_layout { RNNRT_PLAIN = 0, RNNRT_R16C1 = 1, RNNRT_R16C4 = 2, RNNRT_R16G32 = 3 };
 
 /* 64 bytes, no padding. TEMP values: dims and dtype are declared for outputs; otherwise ndim 0 and dtype 0
  * (the shape functions tell). */

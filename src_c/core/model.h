@@ -52,6 +52,11 @@ typedef struct rnnrt_sizes {
 rnnrt_status rnnrt_shapes(const rnnrt_model *model, rnnrt_tensor *table, int by_reg, uint32_t time, uint32_t batch,
                           rnnrt_sizes *sizes);
 
+/* packed.c: bytes of a packed matrix; 0 when layout, dtype and dims don't go together. */
+uint64_t rnnrt_packed_bytes(uint32_t layout, uint32_t dtype, uint32_t rows, uint32_t cols);
+/* Does its data keep what format.h says of it? */
+int rnnrt_packed_is_sound(const rnnrt_matrix *m);
+
 /* value.c: checks one value record against the file (not its data's meaning) and completes a constant's tensor. */
 rnnrt_status rnnrt_value_read(const rnnrt_file *file, uint32_t i, rnnrt_value *value);
 /* A tensor with the declared dims, symbols replaced. */

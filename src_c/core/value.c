@@ -17,50 +17,32 @@ static rnnrt_status check_dims(const rnnrt_file_value *v) {
     return RNNRT_OK;
 }
 
+/* What tensors may hold; the rest is for packed weights. */
+static int is_data(uint32_t dtype) { return dtype == RNNRT_F32 || dtype == RNNRT_I32; }
+
+/* The feature that a reader must have for it. */
+static uint32_t feature_of(uint32_t dtype) {
+    switch (dtype) {
+    case RNNRT_S8: return RNNRT_FEATURE_S8;
+    case RNNRT_F16: return RNNRT_FEATURE_F16;
+    case RNNRT_S4: return RNNRT_FEATURE_S4;
+    default: return 0;
+    }
+}
+
 /* Bytes of a constant by its dtype, layout and dims; 0 when these don't go together or overflow. */
 static uint64_t constant_bytes(const rnnrt_file_value *v) {
     uint64_t elements = 1;
     if (v->layout != RNNRT_PLAIN) {
-        uint64_t rows, cols;
-        if (v->ndim != 2) return 0;
-        rows = RNNRT_PAD((uint64_t)(uint32_t)v->dims[0], RNNRT_BLOCK); /* < 2^31 + 16 */
-        cols = (uint64_t)(uint32_t)v->dims[1];
-        if (rows == 0 || cols == 0 || cols > RNNRT_MAX_COLS) return 0;
-        if (v->layout == RNNRT_R16C1) return v->dtype == RNNRT_F32 ? rows * cols * 4u : 0; /* < 2^32 * 2^17 * 4 */
-        return v->dtype == RNNRT_S8 ? rows * 8u + rows * RNNRT_PAD(cols, 4u) : 0;
+        return v->ndim == 2 ? rnnrt_packed_bytes(v->layout, v->dtype, (uint32_t)v->dims[0], (uint32_t)v->dims[1]) : 0;
     }
-    if (v->dtype == RNNRT_S8) return 0;
+    if (!is_data(v->dtype)) return 0;
     for (uint32_t d = 0; d < v->ndim; d++) {
         elements *= (uint64_t)(uint32_t)v->dims[d];
         if (elements > UINT64_C(0x1FFFFFFF))
             return UINT64_MAX; /* the next factor is < 2^31: no wrap before this test */
     }
     return elements * 4u;
-}
-
-/* Weights never -128 (the sign trick of AVX2 would wrap), row sums right, scales finite, padding zero: with that, every
- * instruction set computes the same integers. */
-static int packed_s8_is_sound(const rnnrt_matrix *m) {
-    const uint32_t groups = RNNRT_PAD(m->cols, 4u) / 4u;
-    for (uint32_t block = 0; block < RNNRT_PAD(m->rows, RNNRT_BLOCK) / RNNRT_BLOCK; block++) {
-        const int8_t *w = m->w8 + (size_t)block * groups * 64u;
-        int32_t sum[RNNRT_BLOCK] = {0}; /* |sum| <= 131072 * 128 = 2^24 */
-        int8_t least = 0;
-        for (uint32_t g = 0; g < groups; g++, w += 64) {
-            for (uint32_t r = 0; r < RNNRT_BLOCK; r++) {
-                sum[r] += w[r * 4] + w[r * 4 + 1] + w[r * 4 + 2] + w[r * 4 + 3];
-            }
-            for (uint32_t b = 0; b < 64; b++) least = w[b] < least ? w[b] : least;
-        }
-        if (least == -128) return 0;
-        for (uint32_t r = 0; r < RNNRT_BLOCK; r++) {
-            const uint32_t row = block * RNNRT_BLOCK + r;
-            const float scale = m->scale[row];
-            if (m->row_sum[row] != sum[r] || !(scale >= 0.0f && scale <= 3.4028235e38f)) return 0;
-            if (row >= m->rows && (scale > 0.0f || sum[r] != 0)) return 0;
-        }
-    }
-    return 1;
 }
 
 static rnnrt_status read_constant(const rnnrt_file *file, rnnrt_value *value) {
@@ -71,7 +53,7 @@ static rnnrt_status read_constant(const rnnrt_file *file, rnnrt_value *value) {
     if (v->size != bytes || v->data % 64u != 0 || v->data > data->size || bytes > data->size - v->data) {
         return RNNRT_ERR_FORMAT;
     }
-    if (v->layout == RNNRT_R16C4 && !(file->features & RNNRT_FEATURE_S8)) return RNNRT_ERR_FORMAT;
+    if (feature_of(v->dtype) & ~file->features) return RNNRT_ERR_FORMAT;
     t->data = (void *)(uintptr_t)(data->bytes + v->data); /* never written to */
     t->is_const = 1;
     t->layout = v->layout;
@@ -82,9 +64,9 @@ static rnnrt_status read_constant(const rnnrt_file *file, rnnrt_value *value) {
         t->dims[d] = (uint32_t)v->dims[d];
         t->elements *= t->dims[d]; /* PLAIN: < 2^29; packed matrices may wrap, nothing reads it there */
     }
-    if (v->layout == RNNRT_R16C4) {
+    if (v->layout != RNNRT_PLAIN) {
         const rnnrt_matrix m = rnnrt_matrix_of(t);
-        if (!packed_s8_is_sound(&m)) return RNNRT_ERR_FORMAT;
+        if (!rnnrt_packed_is_sound(&m)) return RNNRT_ERR_FORMAT;
     }
     return RNNRT_OK;
 }
@@ -97,15 +79,15 @@ rnnrt_status rnnrt_value_read(const rnnrt_file *file, uint32_t i, rnnrt_value *v
     value->producer = value->slot = value->reg = RNNRT_NONE;
     value->root = i;
     if (v->name >= file->section[RNNRT_SECTION_STRINGS].size || v->kind > RNNRT_VALUE_STATE) return RNNRT_ERR_FORMAT;
-    if (v->ndim > RNNRT_MAX_RANK || v->is_output > 1 || v->layout > RNNRT_R16C4) return RNNRT_ERR_FORMAT;
+    if (v->ndim > RNNRT_MAX_RANK || v->is_output > 1 || v->layout > RNNRT_R16G32) return RNNRT_ERR_FORMAT;
     if (v->zero[0] || v->zero[1] || v->zero[2] || v->zero2) return RNNRT_ERR_FORMAT;
-    if (v->kind == RNNRT_VALUE_TEMP && !v->is_output ? v->dtype != 0 : v->dtype < RNNRT_F32 || v->dtype > RNNRT_I32) {
+    if (v->kind == RNNRT_VALUE_TEMP && !v->is_output ? v->dtype != 0 : v->dtype < RNNRT_F32 || v->dtype > RNNRT_S4) {
         return RNNRT_ERR_FORMAT;
     }
     if (check_dims(v)) return RNNRT_ERR_FORMAT;
     if (v->kind == RNNRT_VALUE_CONST)
         return v->pair == RNNRT_NONE && v->init == RNNRT_NONE ? read_constant(file, value) : RNNRT_ERR_FORMAT;
-    if (v->layout != RNNRT_PLAIN || v->data || v->size || v->dtype == RNNRT_S8) return RNNRT_ERR_FORMAT;
+    if (v->layout != RNNRT_PLAIN || v->data || v->size || (v->dtype && !is_data(v->dtype))) return RNNRT_ERR_FORMAT;
     if (v->kind == RNNRT_VALUE_STATE) {
         if (v->pair >= values || v->dtype != RNNRT_F32) return RNNRT_ERR_FORMAT;
         return v->init == RNNRT_NONE || v->init < values ? RNNRT_OK : RNNRT_ERR_FORMAT;

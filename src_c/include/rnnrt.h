@@ -67,7 +67,9 @@ typedef enum rnnrt_status {
 typedef enum rnnrt_dtype {
     RNNRT_F32 = 1,
     RNNRT_S8 = 2, /* weights only */
-    RNNRT_I32 = 3
+    RNNRT_I32 = 3,
+    RNNRT_F16 = 4, /* weights only */
+    RNNRT_S4 = 5   /* weights only */
 } rnnrt_dtype;
 
 typedef struct rnnrt_model rnnrt_model;

@@ -18,8 +18,9 @@ static int all(uint64_t word, uint64_t bits) { return (word & bits) == bits; }
 uint32_t rnnrt_cpu_features(void) {
     unsigned a, b, c, d;
     uint32_t found = 0;
-    const unsigned osxsave_avx = 1u << 27 | 1u << 28;
+    const unsigned osxsave_avx = 1u << 27 | 1u << 28, f16c = 1u << 29;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !all(c, osxsave_avx)) { return 0; }
+    const int has_f16c = all(c, f16c);
     const uint64_t saved = xcr0();
     const uint64_t ymm = 0x6;  /* SSE and AVX state */
     const uint64_t zmm = 0xE6; /* and opmasks, upper halves of ZMM0-15, ZMM16-31 */
@@ -27,7 +28,7 @@ uint32_t rnnrt_cpu_features(void) {
     const unsigned avx2 = 1u << 5;
     const unsigned avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     const unsigned avx512_vnni = 1u << 11;
-    if (all(b, avx2)) { found |= RNNRT_CPU_AVX2; }
+    if (all(b, avx2) && has_f16c) { found |= RNNRT_CPU_AVX2; }
     if (all(saved, zmm) && all(b, avx512_f_dq_bw_vl) && all(c, avx512_vnni)) { found |= RNNRT_CPU_AVX512VNNI; }
     return found;
 }

@@ -1,7 +1,8 @@
 /* Everything that depends on an instruction set: one table of functions per ISA, all bit-identical.
  *
  * What keeps the bits identical (the reference is kernels_scalar.c):
- *  - integers: int32 accumulators, exact in any order (|sum| <= cols * 127 * 127 < 2^31 for cols <= RNNRT_MAX_COLS);
+ *  - integers: int32 accumulators, exact in any order (|sum| <= cols * 127 * 127 < 2^31 for cols <= RNNRT_MAX_COLS;
+ *    s4: see RNNRT_S4_STEPS);
  *  - floats: elementwise + - * / only, each rounded once, in the order written in kernels_scalar.c; no FMA, no rcp;
  *    a matvec row is summed as   (even + odd) + bias,   even = the sum over columns 0, 2, 4, ... in ascending order,
  *    starting from +0, odd likewise over 1, 3, 5, ...;
@@ -20,15 +21,20 @@
 
 #define RNNRT_BLOCK 16u        /* rows of a packed tile = units of a recurrent block */
 #define RNNRT_MAX_COLS 131072u /* 131072 * 127 * 127 = 2114060288 < 2^31 */
+#define RNNRT_GROUP 32u        /* columns that share a step of s4 weights */
+#define RNNRT_S4_STEPS 66051   /* sum of a row's |step|: 66051 * 32 * 8 * 127 = 2147450112 < 2^31 */
 #define RNNRT_PAD(n, m) (((n) + (m)-1u) / (m) * (m))
 
-/* A packed constant matrix: layouts R16C1 (w8 == NULL) and R16C4 (w32 == NULL) of format.h. */
+/* A packed constant matrix of format.h: the one of w32, w16, w8, w4 that is not NULL tells its layout and type. */
 typedef struct rnnrt_matrix {
     uint32_t rows, cols;    /* logical */
     const float *w32;       /* [R/16][cols][16], R = RNNRT_PAD(rows, 16) */
+    const uint16_t *w16;    /* f16, likewise; finite */
     const int8_t *w8;       /* [R/16][C/4][16][4], C = RNNRT_PAD(cols, 4) */
-    const float *scale;     /* [R], s8 only */
+    const uint8_t *w4;      /* [R/16][G][4][16][4], G = RNNRT_PAD(cols, 32) / 32; two columns a byte, 8 is zero */
+    const float *scale;     /* [R], s8 and s4 */
     const int32_t *row_sum; /* [R], s8 only */
+    const int8_t *step;     /* [R/16][G][16], s4 only: weight = scale * step * (nibble - 8) */
 } rnnrt_matrix;
 
 /* y = f(x), elementwise, in place allowed. a and b are the parameters in the formula; NaN in gives NaN out. */
@@ -81,6 +87,16 @@ typedef struct rnnrt_kernels {
      * q: [n] rows of RNNRT_PAD(m->cols, 4) values in [-127, 127], the padding 0, ldq apart. bias NULL: no addition. */
     void (*matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias, const int8_t *q,
                       size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy);
+
+    /* matmul_f32 with the f16 weights widened, to the bit. */
+    void (*matmul_f16)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias, const float *x,
+                       size_t ldx, uint32_t n, float *y, size_t ldy);
+
+    /* matmul_s8 for s4, acc = sum over groups g of step[r][g] * (sum over the group's columns of (nibble - 8) * q), exact.
+     * q: [n] rows of RNNRT_PAD(m->cols, 32) values in [-127, 127], the padding 0, ldq apart.
+     * start: [n][G], -8 * the sum of the group's q: with it the nibbles can be multiplied as they are. */
+    void (*matmul_s4)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias, const int8_t *q,
+                      size_t ldq, const int32_t *start, const float *xscale, uint32_t n, float *y, size_t ldy);
 
     /* Symmetric quantization of x [n] to q [RNNRT_PAD(n, 4)] (padding 0); returns the scale.
      * amax = max |x|. amax < 1e-30: q = 0, scale 0. amax inf or NaN: q = 0, scale NaN (so that it stays visible).

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define LANES 8
-#define TARGET __attribute__((target("avx2")))
+#define TARGET __attribute__((target("avx2,f16c")))
 #define KERNEL(name) name##_avx2
 
 /* f32, one row: 2 blocks * 2 vectors * (even, odd) = 8 sums in flight cover the 3-4 cycles of an addition.
@@ -21,6 +21,9 @@
 #define S8_BLOCKS 4
 #define S8_BLOCKS_MANY 2
 #define S8_ROWS 2
+#define S4_BLOCKS 2
+#define S4_BLOCKS_MANY 1
+#define S4_ROWS 2
 
 typedef __m256 vf;
 typedef __m256i vi;
@@ -124,9 +127,37 @@ RNNRT_INLINE TARGET vi vi_start(const int32_t *row_sum) {
     return _mm256_setzero_si256();
 }
 
+/* VCVTPH2PS takes subnormal halves as they are, whatever MXCSR says. */
+RNNRT_INLINE TARGET vf vf_load_f16(const uint16_t *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* Two 16-bit sums a row, over columns k = 0, 1 (with the start) and 2, 3 of each four. */
+typedef __m256i v4;
+
+RNNRT_INLINE TARGET v4 v4_start(int32_t s) { return _mm256_set1_epi32(s & 0xFFFF); }
+
+/* Unsigned nibbles times signed q: pairs of at most 2 * 15 * 127 never saturate. */
+RNNRT_INLINE TARGET v4 v4_dot8(v4 sum, const uint8_t *w, const int8_t *q) {
+    int32_t four[2];
+    memcpy(four, q, sizeof four);
+    const __m256i two = _mm256_loadu_si256((const __m256i *)(const void *)w);
+    const __m256i low = _mm256_and_si256(two, _mm256_set1_epi8(15));
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(two, 4), _mm256_set1_epi8(15));
+    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(low, _mm256_set1_epi32(four[0])));
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(high, _mm256_set1_epi32(four[1])));
+}
+
+RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
+    const __m256i steps = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)step));
+    return _mm256_add_epi32(acc, _mm256_mullo_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), steps));
+}
+
 #include "simd_cells.h"
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
+#include "simd_matmul_f16.h"
+#include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_table.h"
 

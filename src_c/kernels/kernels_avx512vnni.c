@@ -21,6 +21,9 @@
 #define S8_BLOCKS 4
 #define S8_BLOCKS_MANY 4
 #define S8_ROWS 4
+#define S4_BLOCKS 4
+#define S4_BLOCKS_MANY 2
+#define S4_ROWS 4
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -112,9 +115,42 @@ RNNRT_INLINE TARGET vi vi_start(const int32_t *row_sum) {
     return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(_mm512_loadu_si512(row_sum), 7));
 }
 
+/* VCVTPH2PS takes subnormal halves as they are, whatever MXCSR says. */
+RNNRT_INLINE TARGET vf vf_load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+/* The high nibbles are multiplied where they lie, 16 times too large: at most 16 * 16 * 15 * 127. */
+typedef struct v4 {
+    __m512i low, high;
+} v4;
+
+RNNRT_INLINE TARGET v4 v4_start(int32_t s) {
+    const v4 sum = {_mm512_set1_epi32(s), _mm512_setzero_si512()};
+    return sum;
+}
+
+RNNRT_INLINE TARGET v4 v4_dot8(v4 sum, const uint8_t *w, const int8_t *q) {
+    int32_t four[2];
+    memcpy(four, q, sizeof four);
+    const __m512i two = _mm512_loadu_si512(w), mask = _mm512_set1_epi8(15);
+    sum.low = _mm512_dpbusd_epi32(sum.low, _mm512_and_si512(two, mask), _mm512_set1_epi32(four[0]));
+    sum.high = _mm512_dpbusd_epi32(sum.high, _mm512_andnot_si512(mask, two), _mm512_set1_epi32(four[1]));
+    return sum;
+}
+
+/* VPDPWSSD multiplies the 16-bit halves of each lane: the sum fits the lower one, the upper one is cleared. */
+RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
+    const __m512i steps = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step));
+    const __m512i whole = _mm512_add_epi32(sum.low, _mm512_srai_epi32(sum.high, 4));
+    return _mm512_dpwssd_epi32(acc, _mm512_and_si512(whole, _mm512_set1_epi32(0xFFFF)), steps);
+}
+
 #include "simd_cells.h"
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
+#include "simd_matmul_f16.h"
+#include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_table.h"
 

@@ -155,6 +155,39 @@ static void matmul_f32_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t b
     }
 }
 
+/* A finite half as a float, exactly: a subnormal m * 2^-24 is shifted up until its leading one is implied. */
+static float widened(uint16_t half) {
+    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    uint32_t exponent = half >> 10 & 31u, mantissa = half & 0x3FFu;
+    if (exponent == 0 && mantissa != 0) {
+        for (exponent = 1; (mantissa & 0x400u) == 0; exponent--) {
+            mantissa <<= 1;
+        } /* exponent >= -9, wraps: see below */
+        mantissa &= 0x3FFu;
+    } else if (exponent == 0) {
+        return vi_floats((vi)sign);
+    }
+    return vi_floats((vi)(sign | (exponent + 112u) << 23 | mantissa << 13)); /* 112 = 127 - 15; exponent + 112 >= 103 */
+}
+
+static void matmul_f16_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                              const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
+    for (uint32_t block = block0; block < block1; block++) {
+        const uint16_t *w = m->w16 + (size_t)block * m->cols * 16;
+        for (uint32_t i = 0; i < n; i++) {
+            float sum[2][16] = {{0}}, v[16]; /* even and odd columns */
+            for (uint32_t c = 0; c < m->cols; c++) {
+                for (uint32_t r = 0; r < 16; r++) {
+                    const float weight = widened(w[(size_t)c * 16 + r]);
+                    sum[c % 2][r] = vf_add(sum[c % 2][r], vf_mul(weight, x[i * ldx + c]));
+                }
+            }
+            for (uint32_t r = 0; r < 16; r++) { v[r] = sum[0][r] + sum[1][r]; }
+            store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
+        }
+    }
+}
+
 /* acc[r] = sum over c of w[r][c] * q[c]. w: [cols/4][16][4], q: [cols], cols a multiple of 4 */
 static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t acc[16]) {
     memset(acc, 0, 16 * sizeof *acc);
@@ -174,6 +207,39 @@ static void matmul_s8_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t bl
             int32_t acc[16];
             float v[16];
             dot_columns(w, q + i * ldq, cols, acc);
+            for (uint32_t r = 0; r < 16; r++) { v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * xscale[i]); }
+            store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
+        }
+    }
+}
+
+/* acc[r] += step[r] * sum over a group's 32 columns of (nibble - 8) * q. w: [4][16][4], q: [32] */
+static void dot_group(const uint8_t *w, const int8_t *step, const int8_t *q, int32_t acc[16]) {
+    for (uint32_t r = 0; r < 16; r++) {
+        int32_t sum = 0;
+        for (uint32_t t = 0; t < 4; t++) {
+            for (uint32_t k = 0; k < 4; k++) {
+                const int32_t two = w[t * 64 + r * 4 + k];
+                sum += ((two & 15) - 8) * q[t * 8 + k] + ((two >> 4) - 8) * q[t * 8 + 4 + k];
+            }
+        }
+        acc[r] += step[r] * sum;
+    }
+}
+
+static void matmul_s4_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                             const int8_t *q, size_t ldq, const int32_t *start, const float *xscale, uint32_t n,
+                             float *y, size_t ldy) {
+    const uint32_t groups = RNNRT_PAD(m->cols, RNNRT_GROUP) / RNNRT_GROUP;
+    (void)start; /* 8 is taken from each nibble instead */
+    for (uint32_t block = block0; block < block1; block++) {
+        for (uint32_t i = 0; i < n; i++) {
+            int32_t acc[16] = {0};
+            float v[16];
+            for (uint32_t g = 0; g < groups; g++) {
+                const size_t at = (size_t)block * groups + g;
+                dot_group(m->w4 + at * 256u, m->step + at * 16u, q + i * ldq + g * RNNRT_GROUP, acc);
+            }
             for (uint32_t r = 0; r < 16; r++) { v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * xscale[i]); }
             store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
         }

@@ -5,9 +5,9 @@
 #define RNNRT_TABLE(name)                                                                                              \
     {                                                                                                                  \
         .isa = name, .matmul_f32 = KERNEL(matmul_f32), .matmul_s8 = KERNEL(matmul_s8),                                 \
-        .quantize_s8 = KERNEL(quantize_s8), .gru_cell = KERNEL(gru_cell), .lstm_cell = KERNEL(lstm_cell),              \
-        .unary = KERNEL(unary), .binary = KERNEL(binary), .sum = KERNEL(sum), .sum_sq_diff = KERNEL(sum_sq_diff),      \
-        .max = KERNEL(max),                                                                                            \
+        .matmul_f16 = KERNEL(matmul_f16), .matmul_s4 = KERNEL(matmul_s4), .quantize_s8 = KERNEL(quantize_s8),          \
+        .gru_cell = KERNEL(gru_cell), .lstm_cell = KERNEL(lstm_cell), .unary = KERNEL(unary),                          \
+        .binary = KERNEL(binary), .sum = KERNEL(sum), .sum_sq_diff = KERNEL(sum_sq_diff), .max = KERNEL(max),          \
     }
 
 #endif

@@ -15,6 +15,9 @@
 #define S8_BLOCKS 2
 #define S8_BLOCKS_MANY 2
 #define S8_ROWS 2
+#define S4_BLOCKS 2
+#define S4_BLOCKS_MANY 1
+#define S4_ROWS 2
 
 typedef float32x4_t vf;
 typedef int32x4_t vi;
@@ -94,6 +97,15 @@ RNNRT_INLINE TARGET void vi_store_s8(int8_t *p, vi v) {
     const int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
     const int32_t four = vget_lane_s32(vreinterpret_s32_s8(bytes), 0);
     memcpy(p, &four, sizeof four);
+}
+
+RNNRT_INLINE TARGET vf vf_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+
+/* acc[l] + step[l] * sum[l] */
+RNNRT_INLINE TARGET vi vi_add_steps(vi acc, vi sum, const int8_t *step) {
+    int32_t four;
+    memcpy(&four, step, sizeof four);
+    return vmlaq_s32(acc, sum, vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8((uint32_t)four)))));
 }
 
 typedef int8x16_t vx;

@@ -1,34 +1,49 @@
-/* A packed constant matrix (layout R16C1 f32 or R16C4 s8, see format.h) times rows of f32. */
+/* A packed constant matrix of any layout (see format.h) times rows of f32. */
 #include "../kernels/float_exact.h"
+
+#include <string.h>
 
 #include "op.h"
 
 #define ALIGNED(bytes) (((size_t)(bytes) + 63u) / 64u * 64u)
 
+static uint32_t groups_of(uint32_t cols) { return RNNRT_PAD(cols, RNNRT_GROUP) / RNNRT_GROUP; }
+
+/* R is a multiple of 16, so 4 * R is one of 64: every part stays aligned. */
 rnnrt_matrix rnnrt_matrix_of(const rnnrt_tensor *t) {
-    rnnrt_matrix m = {t->dims[0], t->dims[1], NULL, NULL, NULL, NULL};
-    if (t->layout == RNNRT_R16C1) {
-        m.w32 = (const float *)t->data;
-        return m;
-    }
+    rnnrt_matrix m = {.rows = t->dims[0], .cols = t->dims[1]};
+    const size_t padded = RNNRT_PAD((size_t)m.rows, RNNRT_BLOCK);
     const uint8_t *bytes = (const uint8_t *)t->data;
-    const size_t padded = RNNRT_PAD((size_t)m.rows, 16u); /* 4 * padded is a multiple of 64: every part stays aligned */
-    m.scale = (const float *)(const void *)bytes;
-    m.row_sum = (const int32_t *)(const void *)(bytes + 4u * padded);
-    m.w8 = (const int8_t *)(bytes + 8u * padded);
+    switch (t->dtype) {
+    case RNNRT_F32: m.w32 = (const float *)t->data; break;
+    case RNNRT_F16: m.w16 = (const uint16_t *)t->data; break;
+    case RNNRT_S8:
+        m.scale = (const float *)t->data;
+        m.row_sum = (const int32_t *)(const void *)(bytes + 4u * padded);
+        m.w8 = (const int8_t *)(bytes + 8u * padded);
+        break;
+    default: /* RNNRT_S4 */
+        m.scale = (const float *)t->data;
+        m.step = (const int8_t *)(bytes + 4u * padded);
+        m.w4 = bytes + 4u * padded + ALIGNED(padded * groups_of(m.cols));
+    }
     return m;
 }
 
 int rnnrt_matrix_is(const rnnrt_tensor *t, uint32_t rows, uint32_t cols) {
     if (!t || !t->is_const || !t->data || t->ndim != 2 || t->dims[0] != rows) { return 0; }
     if (rows == 0 || t->dims[1] == 0 || t->dims[1] > RNNRT_MAX_COLS || (cols != 0 && t->dims[1] != cols)) { return 0; }
-    return (t->layout == RNNRT_R16C1 && t->dtype == RNNRT_F32) || (t->layout == RNNRT_R16C4 && t->dtype == RNNRT_S8);
+    return t->layout != RNNRT_PLAIN; /* dtype and layout fit each other: packed.c */
 }
 
-/* s8 scratch: float scale[n], then from the next multiple of 64 on int8 q[n][PAD(cols, 4)]. */
+/* Scratch of s8 and s4, each part from a multiple of 64 on:
+ *   float scale[n]; int8 q[n][C], C = cols padded to 4 or 32; s4: int32 start[n][C / 32] */
 size_t rnnrt_matmul_scratch(const rnnrt_tensor *w, uint32_t n) {
-    if (w->layout != RNNRT_R16C4) { return 0; }
-    return ALIGNED(4u * (size_t)n) + ALIGNED(n * RNNRT_PAD((size_t)w->dims[1], 4u));
+    const size_t cols = w->dims[1];
+    if (w->dtype == RNNRT_S8) { return ALIGNED(4u * (size_t)n) + ALIGNED(n * RNNRT_PAD(cols, 4u)); }
+    if (w->dtype != RNNRT_S4) { return 0; }
+    return ALIGNED(4u * (size_t)n) + ALIGNED(n * RNNRT_PAD(cols, RNNRT_GROUP)) +
+           ALIGNED(4u * (size_t)n * groups_of(w->dims[1]));
 }
 
 typedef struct product {
@@ -36,9 +51,10 @@ typedef struct product {
     const rnnrt_matrix *m;
     uint32_t block0, n;
     const float *bias;
-    const float *x;     /* f32: [n] rows, ld apart */
-    const int8_t *q;    /* s8: likewise, quantized */
-    const float *scale; /* s8: [n] */
+    const float *x;       /* f32, f16: [n] rows, ld apart */
+    const int8_t *q;      /* s8, s4: likewise, quantized */
+    const int32_t *start; /* s4: [n][groups] */
+    const float *scale;   /* s8, s4: [n] */
     size_t ld;
     float *y;
     size_t ldy;
@@ -49,27 +65,60 @@ static void multiply_blocks(void *job, uint32_t first, uint32_t end) {
     const product *p = (const product *)job;
     const uint32_t b0 = p->block0 + first, b1 = p->block0 + end;
     float *y = p->y + (size_t)first * RNNRT_BLOCK;
-    if (p->q) {
+    if (p->m->w4) {
+        p->k->matmul_s4(p->m, b0, b1, p->bias, p->q, p->ld, p->start, p->scale, p->n, y, p->ldy);
+    } else if (p->m->w16) {
+        p->k->matmul_f16(p->m, b0, b1, p->bias, p->x, p->ld, p->n, y, p->ldy);
+    } else if (p->m->w8) {
         p->k->matmul_s8(p->m, b0, b1, p->bias, p->q, p->ld, p->scale, p->n, y, p->ldy);
     } else {
         p->k->matmul_f32(p->m, b0, b1, p->bias, p->x, p->ld, p->n, y, p->ldy);
     }
 }
 
+/* -8 * the sum of 32 values in [-127, 127]. Four sums side by side in 64 bits: as x + 128, each at most 4 * 2 * 255. */
+static int32_t group_start(const int8_t *q) {
+    const uint64_t lanes = UINT64_C(0x00FF00FF00FF00FF), one = UINT64_C(0x0001000100010001);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < RNNRT_GROUP; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, q + i, 8);
+        eight ^= UINT64_C(0x8080808080808080);
+        sum += (eight & lanes) + (eight >> 8 & lanes);
+    }
+    return -8 * ((int32_t)(sum * one >> 48) - 128 * (int32_t)RNNRT_GROUP); /* the top lane adds up all: <= 32 * 255 */
+}
+
+/* Once, before the rows of w are divided. */
+static void quantize(product *p, const float *x, void *scratch) {
+    const uint32_t cols = p->m->cols, n = p->n, groups = groups_of(cols);
+    float *scale = (float *)scratch;
+    int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
+    const size_t ldx = p->ld, ldq = p->m->w4 ? (size_t)groups * RNNRT_GROUP : RNNRT_PAD((size_t)cols, 4u);
+    int32_t *start = (int32_t *)(void *)(q + ALIGNED(n * ldq));
+    for (uint32_t i = 0; i < n; i++) {
+        int8_t *row = q + i * ldq;
+        scale[i] = p->k->quantize_s8(x + i * ldx, cols, row);
+        if (!p->m->w4) { continue; }
+        const size_t done = RNNRT_PAD((size_t)cols, 4u);
+        memset(row + done, 0, ldq - done);
+        for (uint32_t g = 0; g < groups; g++) { start[(size_t)i * groups + g] = group_start(row + g * RNNRT_GROUP); }
+    }
+    p->q = q;
+    p->scale = scale;
+    p->start = start;
+    p->ld = ldq;
+}
+
 void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_team *team, const rnnrt_matrix *m, uint32_t block0,
                   uint32_t block1, const float *bias, const float *x, size_t ldx, uint32_t n, float *y, size_t ldy,
                   void *scratch) {
-    product p = {k, m, block0, n, bias, x, NULL, NULL, ldx, y, ldy};
+    product p = {k, m, block0, n, bias, x, NULL, NULL, NULL, ldx, y, ldy};
     uint64_t work = (uint64_t)(block1 - block0) * RNNRT_BLOCK * m->cols * n; /* < 2^31 * 2^17 * n, n is bounded */
-    if (m->w32) {
+    if (m->w32 || m->w16) {
         work *= sizeof(float);
-    } else { /* quantized once, before the rows are divided */
-        float *scale = (float *)scratch;
-        int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
-        p.ld = RNNRT_PAD((size_t)m->cols, 4u);
-        for (uint32_t i = 0; i < n; i++) { scale[i] = k->quantize_s8(x + i * ldx, m->cols, q + i * p.ld); }
-        p.q = q;
-        p.scale = scale;
+    } else {
+        quantize(&p, x, scratch);
     }
     rnnrt_team_split(team, block1 - block0, work, multiply_blocks, &p);
 }

@@ -94,12 +94,12 @@ uint32_t rnnrt_shape_axis(int32_t axis, uint32_t ndim);
 /* Product of dims [from, to). */
 uint32_t rnnrt_shape_count(const rnnrt_tensor *t, uint32_t from, uint32_t to);
 
-/* matrix.c: a packed constant matrix of any format times n rows of f32 (quantizing them when the matrix is s8). */
-/* A constant tensor of layout R16C1 or R16C4, dims [rows, cols], as a matrix. */
+/* matrix.c: a packed constant matrix of any format times n rows of f32 (quantizing them when the matrix is s8 or s4). */
+/* A constant tensor of a packed layout, dims [rows, cols], as a matrix. */
 rnnrt_matrix rnnrt_matrix_of(const rnnrt_tensor *t);
 /* Is t a packed constant with this many rows and columns? cols 0: any. */
 int rnnrt_matrix_is(const rnnrt_tensor *t, uint32_t rows, uint32_t cols);
-/* Scratch bytes for n rows: quantized rows and their scales (0 for f32), rounded up to 64. */
+/* Scratch bytes for n rows: quantized rows and their scales (0 for f32 and f16), rounded up to 64. */
 size_t rnnrt_matmul_scratch(const rnnrt_tensor *w, uint32_t n);
 /* y[i*ldy + r - 16*block0] = bias[r] + w[r] . x[i*ldx ...], rows of blocks [block0, block1); see kernels.h. */
 void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_team *team, const rnnrt_matrix *m, uint32_t block0,

@@ -204,6 +204,7 @@ static void check_size(uint32_t n) {
         for (int fill = 0; fill < FILLS; fill++) { check_f32(rows[(n + k) % 7], n, batch[k], (enum fill)fill); }
         for (int saturated = 0; saturated < 4; saturated++) { check_s8(rows[(n + k) % 7], n, batch[k], saturated); }
     }
+    check_weights(n);
     for (int fill = 0; fill < FILLS; fill++) {
         check_quantize(n, (enum fill)fill);
         check_cells(n, (enum fill)fill, 0);
@@ -233,6 +234,7 @@ int main(int argc, char **argv) {
     }
     for (uint32_t n = 1; n <= 67; n++) { check_size(n); }
     for (size_t i = 0; i < sizeof large / sizeof *large; i++) { check_size(large[i]); }
+    check_halves();
     check_elementwise();
     check_accuracy(stride);
     missing += rnnrt_kernels_find("unknown") != NULL || rnnrt_kernels_find(NULL) != NULL || !scalar;

@@ -35,6 +35,9 @@ const float *check(const char *what, runner run, const void *of, const float *be
 /* |got - reference| <= bound */
 void near(const char *what, double got, double reference, double bound);
 
+/* check_weights.c: f16 and s4 weights, this many columns; every finite half. */
+void check_weights(uint32_t cols);
+void check_halves(void);
 /* check_elementwise.c */
 void check_elementwise(void);
 /* check_accuracy.c: over every stride-th float. */
