@@ -139,11 +139,11 @@ RNNRT_INLINE TARGET v4 v4_dot8(v4 sum, const uint8_t *w, const int8_t *q) {
     return sum;
 }
 
-/* VPDPWSSD multiplies the 16-bit halves of each lane: the sum fits the lower one, the upper one is cleared. */
+/* VPDPWSSD multiplies the 16-bit halves of each lane: the sum fits the lower one, the step's upper one is cleared. */
 RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
     const __m512i steps = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)step));
     const __m512i whole = _mm512_add_epi32(sum.low, _mm512_srai_epi32(sum.high, 4));
-    return _mm512_dpwssd_epi32(acc, _mm512_and_si512(whole, _mm512_set1_epi32(0xFFFF)), steps);
+    return _mm512_dpwssd_epi32(acc, whole, _mm512_and_si512(steps, _mm512_set1_epi32(0xFFFF)));
 }
 
 #include "simd_cells.h"
