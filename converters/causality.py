@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from .ir import Graph, Node, Shape, Sym
+from .merged_axes import Layout, plain, regroup
 from .reference_windows import WINDOWED
+from .sizes import Sizes, infer
 from .support import BINARY, COMPARE, RECURRENT, REDUCE, UNARY
 
 INT32_MAX = 2**31 - 1
@@ -21,8 +23,23 @@ class Times:
     """What is known about the values so far."""
 
     graph: Graph
-    axis: dict[str, int] = field(default_factory=dict)  # values with a time axis
-    final: set[str] = field(default_factory=set)  # values without one that depend on the frames so far
+    axis: dict[str, int] = field(default_factory=dict)  # values with time in one of their axes
+    final: set[str] = field(default_factory=set)  # values without it that depend on the frames so far
+    sizes: dict[str, Sizes] = field(default_factory=dict)
+    layouts: dict[str, Layout] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: Graph) -> Times:
+        """Sizes of all values, axes of the inputs."""
+        times = cls(graph, sizes=infer(graph))
+        for name, sizes in times.sizes.items():
+            layout = plain(sizes)
+            if layout is not None:
+                times.layouts[name] = layout
+        for value in graph.inputs:
+            if value.shape is not None and Sym.TIME in value.shape:
+                times.axis[value.name] = value.shape.index(Sym.TIME)
+        return times
 
     def shape(self, name: str) -> Shape | None:
         """Symbolic shape of a value or constant."""
@@ -32,50 +49,82 @@ class Times:
         return None if value is None else value.shape
 
     def rank(self, name: str) -> int:
-        """Number of dimensions; the shape is known."""
-        return len(self.shape(name) or ())
+        """Number of dimensions."""
+        return len(self.sizes.get(name, ()))
+
+    def merged(self, name: str) -> bool:
+        """Is time only a part of its axis?"""
+        return self.layouts[name][self.axis[name]] != (Sym.TIME,)
+
+    def note(self, node: Node) -> str:
+        """Say where time is in a node's outputs; why they can't be streamed, or an empty string."""
+        timed = any(n in self.axis for n in node.inputs)
+        final = any(n in self.final for n in node.inputs)
+        for name in (o for o in node.outputs if o):
+            sizes = self.sizes.get(name)
+            if sizes is None or None in sizes:
+                if timed or final:
+                    return f"the size of '{name}' is not a number or a product of time and batch"
+                continue
+            powers = [size.time for size in sizes if size is not None]
+            if sum(powers) > 1:
+                return "relates every frame to every other"
+            if 1 in powers:
+                self.axis[name] = powers.index(1)
+                if final:
+                    return "uses what is known only after the last frame for all frames"
+                if name not in self.layouts:
+                    reason = self._inherit(node, name, sizes)
+                    if reason:
+                        return reason
+            elif timed or final:
+                self.final.add(name)
+        return ""
+
+    def _inherit(self, node: Node, name: str, sizes: Sizes) -> str:
+        """The layout of a result with a merged axis: that of its operands' axis of the same size."""
+        axes = []
+        for size in sizes:
+            one = None if size is None else plain((size,))
+            found = {one[0]} if one is not None else {
+                layout[axis]
+                for source in node.inputs
+                for layout in [self.layouts.get(source)]
+                if layout is not None
+                for axis, other in enumerate(self.sizes[source])
+                if other == size
+            }  # fmt: skip
+            if len(found) != 1:
+                return f"the order of what is merged in '{name}' is not known"
+            axes.append(found.pop())
+        self.layouts[name] = tuple(axes)
+        return ""
 
 
 Rule: TypeAlias = "Callable[[Times, Node], str]"  # the reason why not, or an empty string
 
 
 def obstacle(graph: Graph) -> str:
-    """The first node that looks into the future, and why; an empty string if there is none."""
-    times = Times(graph)
-    for value in graph.inputs:
-        if value.shape is not None and Sym.TIME in value.shape:
-            times.axis[value.name] = value.shape.index(Sym.TIME)
-    if not times.axis:
-        return ""
-    for node in graph.nodes:
-        reason = _visit(times, node)
+    """The first node that looks into the future, and why; an empty string if there is none.
+
+    Windows over time count as looking into the future: `streaming` gives them a state first.
+    """
+    times = Times.of(graph)
+    for node in graph.nodes if times.axis else ():
+        reason = visit(times, node)
         if reason:
             return f"{node.op} '{node.name}': {reason}"
     return ""
 
 
-def _visit(times: Times, node: Node) -> str:
-    timed = any(n in times.axis for n in node.inputs)
-    final = any(n in times.final for n in node.inputs)
-    if timed:
+def visit(times: Times, node: Node) -> str:
+    """Why an operator that treats each frame alone or scans forward does not; else note its results."""
+    if any(n in times.axis for n in node.inputs):
         rule = _RULES.get(node.op)
         reason = "is not known to be causal" if rule is None else rule(times, node)
         if reason:
             return reason
-    for name in (o for o in node.outputs if o):
-        shape = times.shape(name)
-        if shape is None:
-            if timed or final:
-                return f"the size of '{name}' is not a number, time or batch"
-        elif shape.count(Sym.TIME) > 1:
-            return "relates every frame to every other"
-        elif Sym.TIME in shape:
-            times.axis[name] = shape.index(Sym.TIME)
-            if final:
-                return "uses what is known only after the last frame for all frames"
-        elif timed or final:
-            times.final.add(name)
-    return ""
+    return times.note(node)
 
 
 def _none(times: Times, node: Node) -> str:
@@ -84,7 +133,8 @@ def _none(times: Times, node: Node) -> str:
 
 def _aligned(times: Times, node: Node) -> str:
     """Broadcasting aligns on the right."""
-    places = {times.axis[n] - times.rank(n) for n in node.inputs if n in times.axis}
+    timed = [n for n in node.inputs if n in times.axis]
+    places = {(times.axis[n] - times.rank(n), times.layouts[n][times.axis[n]]) for n in timed}
     return "" if len(places) == 1 else "combines different time axes"
 
 
@@ -125,6 +175,8 @@ def _recurrent(times: Times, node: Node) -> str:
         return "time is the feature axis"
     if axis != sequence:
         return ""
+    if times.merged(node.inputs[0]):
+        return "runs over an axis that is time and something else"
     direction = node.attrs.get("direction", "forward")
     if direction != "forward":
         return f"runs {'backwards' if direction == 'reverse' else 'in both directions'} over time"
@@ -133,12 +185,12 @@ def _recurrent(times: Times, node: Node) -> str:
     states = {s.input for s in times.graph.states}
     for i in (5, 6):
         name = node.inputs[i] if i < len(node.inputs) else ""
-        if name and not _comes_from(times.graph, name, states):
+        if name and not comes_from(times.graph, name, states):
             return f"its initial state '{name}' is not carried from call to call"
     return ""
 
 
-def _comes_from(graph: Graph, name: str, states: set[str]) -> bool:
+def comes_from(graph: Graph, name: str, states: set[str]) -> bool:
     """Is a value made of states and constants only?"""
     producers, wanted = graph.producers(), [name]
     while wanted:
@@ -167,25 +219,12 @@ def _reduce(times: Times, node: Node) -> str:
 
 
 def _reshape(times: Times, node: Node) -> str:
-    """Time must keep its place: the same elements before and after it."""
-    before, after = times.shape(node.inputs[0]), times.shape(node.outputs[0])
-    if before is None or after is None or Sym.TIME not in after:
-        return "merges time with another dimension"
-    i, j = before.index(Sym.TIME), after.index(Sym.TIME)
-    if _product(before[:i]) != _product(after[:j]) or _product(before[i + 1 :]) != _product(after[j + 1 :]):
+    """Time and batch must stay whole, wherever they go."""
+    layout = regroup(times.layouts[node.inputs[0]], times.sizes.get(node.outputs[0], (None,)))
+    if layout is None:
         return "mixes time with another dimension"
+    times.layouts[node.outputs[0]] = layout
     return ""
-
-
-def _product(shape: Shape) -> tuple[int, int]:
-    """Number of elements as (factor, power of batch)."""
-    factor, batches = 1, 0
-    for d in shape:
-        if d is Sym.BATCH:
-            batches += 1
-        else:
-            factor *= int(d)
-    return factor, batches
 
 
 def _slice(times: Times, node: Node) -> str:
@@ -195,7 +234,7 @@ def _slice(times: Times, node: Node) -> str:
         return ""
     k = attrs["axes"].index(axis)
     last = (attrs["starts"][k], attrs["ends"][k], attrs["steps"][k]) == (-1, INT32_MAX, 1)
-    return "" if last else "selects frames by number"
+    return "" if last and not times.merged(node.inputs[0]) else "selects frames by number"
 
 
 def _gather(times: Times, node: Node) -> str:
@@ -204,7 +243,7 @@ def _gather(times: Times, node: Node) -> str:
         return ""
     indices = times.graph.constants.get(node.inputs[1])
     last = indices is not None and indices.size == 1 and int(indices.reshape(())) == -1
-    return "" if last else "selects frames by number"
+    return "" if last and not times.merged(node.inputs[0]) else "selects frames by number"
 
 
 def _concat(times: Times, node: Node) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import fuse_cells, fuse_norm, transposes, windows
+from . import fuse_cells, fuse_norm, fuse_pads, transposes, windows
 from .ir import Graph, Node, Shape, Sym
 from .rewrite import OUTPUT, Pass, Rewriter, bind_outputs, fold, release_outputs, tidy_names, until_stable
 from .support import FUSED_ACTIVATIONS, REDUCE, VIEWS
@@ -303,6 +303,8 @@ CLEANUP: list[Pass] = [
     _canonical_gemm,
     _matmul_to_gemm,
     windows.canonical,
+    fuse_pads.pad_into_conv,
+    fuse_pads.slice_off_conv,
     _merge_views,
     _merge_slices,
     _under_view,

@@ -540,10 +540,8 @@ def _add_states(p: _Packer) -> None:
         dims = _declared(p, "state", ir.Value(state.name, np.dtype(np.float32)), shape, (ir.Sym.BATCH,))
         init = NONE
         if state.init is not None and np.any(state.init):
-            if any(dim < 0 for dim in dims):
-                p.problem(state.name, "state", "an initial value other than zero needs a fixed batch")
-            else:
-                init = p.plain(f"{state.name}.init", np.broadcast_to(state.init, dims))
+            start = np.broadcast_to(state.init, [1 if dim < 0 else dim for dim in dims])
+            init = p.plain(f"{state.name}.init", start)
         p.numbers[state.input] = p.add(PackedValue(state.name, STATE, F32, dims=dims, init=init))
 
 

@@ -371,8 +371,9 @@ def _check_states(file: File) -> None:
         _need(pair is not None and pair.kind in ("temp", "input"), f"{where}: pair")
         if value.init is not None:
             init = file.values[value.init]
-            fits = (init.kind, init.dtype, init.layout, init.dims) == ("const", "f32", "plain", value.dims)
-            _need(fits, f"{where}: initial value")
+            want = [1 if dim == "B" else dim for dim in value.dims]
+            fits = (init.kind, init.dtype, init.layout, init.dims) == ("const", "f32", "plain", want)
+            _need(fits and value.dims.count("B") <= 1, f"{where}: initial value")
 
 
 def parse(blob: bytes | bytearray | memoryview) -> File:

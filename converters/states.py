@@ -13,10 +13,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import UnsupportedError
-from .causality import obstacle
-from .ir import Dim, Graph, Node, Problem, State, Sym, Value
+from .causality import Times
+from .ir import Graph, Node, Problem, State, Sym, Value
+from .merged_axes import Atoms
 from .reference import evaluate_node
 from .rewrite import Rewriter, copy_graph
+from .streaming import NewState, Streamer, add_state
 from .support import RECURRENT, VIEWS
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -65,11 +67,12 @@ def lift(graph: Graph, pairs: Pairs | None = None) -> Graph:
     for name, output in _find_pairs(result).items():
         _make_state(result, name, output)
         result.notes.append(f"input '{name}' and output '{output}' are taken as one state variable")
-    reason = obstacle(result)
+    streamer = Streamer.of(result)
+    reason = streamer.run()
     if reason:
         result = before  # whole sequences only: the caller gives the states that were not asked for
-    if not reason:
-        _lift_zeros(result)
+    else:
+        _lift_zeros(result, streamer.times)
     if not result.outputs:  # nothing but states: a model has to give something
         result.outputs = list(graph.outputs)
     result.streamable, result.not_streamable_because = not reason, reason
@@ -189,22 +192,26 @@ def _after_recurrence(graph: Graph, name: str) -> bool:
 # ---- zero initial states inside the graph ----
 
 
-def _lift_zeros(graph: Graph) -> None:
+def _lift_zeros(graph: Graph, times: Times) -> None:
     """Give every recurrent node over time that starts from zeros or constants state variables."""
-    for node in [n for n in graph.nodes if n.op in RECURRENT]:
-        x = graph.values[node.inputs[0]].shape
-        batch_first = bool(node.attrs.get("layout", 0))
-        if x is None or x[1 if batch_first else 0] is not Sym.TIME:
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        sequence = int(node.attrs.get("layout", 0))
+        if node.op not in RECURRENT or times.axis.get(node.inputs[0]) != sequence:
+            nodes.append(node)
             continue
+        after = []
         for slot, suffix in ((5, "h"), (6, "c"))[: 2 if node.op == "LSTM" else 1]:
             given = node.inputs[slot] if slot < len(node.inputs) else ""
             start = _constant_start(graph, given)
             if start is None and given:
                 continue  # an explicit state: the causality check has seen to that
-            batch = x[0 if batch_first else 1]
-            hidden = int(node.attrs["hidden_size"])
-            shape: tuple[Dim, ...] = (batch, 1, hidden) if batch_first else (1, batch, hidden)
-            _lift_zero(graph, node, slot, suffix, shape, start)
+            batch = times.layouts[node.inputs[0]][1 - sequence]
+            after.append(_lift_zero(graph, nodes, node, (slot, suffix), batch, start))
+        nodes.append(node)
+        for state, output in after:
+            state.becomes(output)
+    graph.nodes = nodes
     _drop_unread(graph)
 
 
@@ -216,19 +223,24 @@ def _constant_start(graph: Graph, name: str) -> Array | None:
     return graph.constants.get(node.inputs[0]) if node is not None and node.op == "Expand" else None
 
 
-def _lift_zero(graph: Graph, node: Node, slot: int, suffix: str, shape: tuple[Dim, ...], start: Array | None) -> None:
-    rewriter = Rewriter(graph)
-    node.inputs += [""] * (slot + 1 - len(node.inputs))
-    output = _SLOTS[slot]
+def _lift_zero(
+    graph: Graph, nodes: list[Node], node: Node, slot: tuple[int, str], batch: Atoms, start: Array | None
+) -> tuple[NewState, str]:
+    """A state for one initial state; its node's output that it becomes."""
+    number, suffix = slot
+    node.inputs += [""] * (number + 1 - len(node.inputs))
+    output = _SLOTS[number]
     node.outputs += [""] * (output + 1 - len(node.outputs))
-    name = rewriter.value(f"{node.name}.{suffix}", shape)
-    if not node.outputs[output]:
-        node.outputs[output] = rewriter.value(f"{name}.next", shape)
-    node.inputs[slot] = name
-    if start is not None and not start.any():
-        start = None
+    hidden: Atoms = (int(node.attrs["hidden_size"]),)
+    layout = (batch, (), hidden) if node.attrs.get("layout", 0) else ((), batch, hidden)
+    start = None if start is None or not start.any() else start
     source = f"{'zero' if start is None else 'constant'} initial_{suffix} of {node.op} '{node.name}'"
-    graph.states.append(State(name, name, node.outputs[output], start, source))
+    rewriter = Rewriter(graph)
+    state = add_state(graph, nodes, rewriter.fresh(f"{node.name}.{suffix}"), layout, start, source)
+    if not node.outputs[output]:
+        node.outputs[output] = rewriter.value(f"{state.state.name}.next", None)
+    node.inputs[number] = state.value
+    return state, node.outputs[output]
 
 
 def _drop_unread(graph: Graph) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from rnnrt.converters import ir, layout, operators, pack, quantize, reference
+from rnnrt.converters import ir, layout, operators, pack, quantize, read, reference, write
 
+import rnnrt
 from rnnrt import UnsupportedError
 
 Array = npt.NDArray[Any]
@@ -280,9 +281,20 @@ def test_initial_state_values() -> None:
     model = packed(graph)
     state = next(v for v in model.values if v.kind == pack.STATE)
     assert model.values[state.init].data == np.arange(5, dtype="<f4").tobytes()
-    graph.values["h"] = ir.Value("h", F32, (B, 5))
-    with pytest.raises(UnsupportedError, match="needs a fixed batch"):
-        packed(graph)
+
+
+def test_an_initial_state_is_repeated_over_the_batch() -> None:
+    """[2, B, 3] from a constant [2, 1, 3]: the first frame's output is x plus it."""
+    start = np.arange(1, 7, dtype=np.float32).reshape(2, 1, 3)
+    graph = one_node(ir.Node("Add", "", ["x", "h"], ["y"]), shape=(2, B, 3), out=(2, B, 3))
+    graph.states = [ir.State("h", "h", "y", start)]
+    graph.values["h"] = ir.Value("h", F32, (2, B, 3))
+    made = write.to_bytes(packed(graph), {})
+    assert read.parse(made).of_kind("state")[0].init is not None
+    for batch in (1, 3):
+        with rnnrt.load(made).stream(batch) as stream:
+            y = np.array(stream.step(np.zeros((2, batch, 3), np.float32)))
+        assert np.array_equal(y.reshape(2, batch, 3), np.broadcast_to(start, (2, batch, 3)))
 
 
 # ---- refusals ----

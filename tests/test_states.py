@@ -329,7 +329,7 @@ def test_sequence_lengths_look_ahead() -> None:
 
 
 def test_joining_along_time_looks_ahead() -> None:
-    nodes = [node("Concat", ["k", "x"], ["a"], "culprit", axis=1), node("ReduceMax", ["a"], ["y"], axes=[1])]
+    nodes = [node("Concat", ["x", "x"], ["a"], "culprit", axis=1), node("ReduceMax", ["a"], ["y"], axes=[1])]
     graph = lifted(model(nodes, {"x": [1, "time", 4]}, ["y"], {"k": weights(1, 2, 4)}))
     assert "'culprit'" in graph.not_streamable_because
 

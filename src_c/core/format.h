@@ -28,8 +28,9 @@
  *
  * Graph inputs, outputs and states come in the order of their value records.
  * A state variable is a pair of values: RNNRT_VALUE_STATE (read by the graph; its `pair` is the value holding
- * what it becomes at the end of a time step: a TEMP or INPUT value of the same shape). Its initial value is zero or, for a
- * state without symbolic dimensions, the PLAIN f32 constant numbered `init`.
+ * what it becomes at the end of a time step: a TEMP or INPUT value of the same shape). Its initial value is zero or the
+ * PLAIN f32 constant numbered `init`: of the state's shape, with 1 for its batch dimension (at most one), which it is
+ * repeated over.
  *
  * Layouts of a constant:
  *   PLAIN  row-major, `dims` elements

@@ -53,20 +53,26 @@ static rnnrt_status read_values(rnnrt_model *m) {
     return m->inputs && m->outputs ? RNNRT_OK : RNNRT_ERR_FORMAT;
 }
 
+/* Is init of v's shape, with 1 for its only batch dimension? */
+static int init_fits(const rnnrt_file_value *v, const rnnrt_file_value *init) {
+    uint32_t batches = 0;
+    if (init->kind != RNNRT_VALUE_CONST || init->dtype != RNNRT_F32 || init->layout != RNNRT_PLAIN) return 0;
+    for (uint32_t d = 0; d < RNNRT_MAX_RANK; d++) { /* dims behind ndim are 0 in both */
+        const int is_batch = v->dims[d] == RNNRT_DIM_BATCH;
+        if (init->dims[d] != (is_batch ? 1 : v->dims[d])) return 0;
+        batches += (uint32_t)is_batch;
+    }
+    return init->ndim == v->ndim && batches <= 1;
+}
+
 /* A state must become a value of the graph that isn't a state itself (else committing one state could overwrite another
- * that is still to be read), and an initial value must be a constant of its very shape. */
+ * that is still to be read), and an initial value must be a constant that fits it. */
 static rnnrt_status check_states(const rnnrt_model *m) {
     for (uint32_t s = 0; s < m->states; s++) {
         const rnnrt_file_value *v = &m->value[m->state[s]].file;
         const rnnrt_file_value *pair = &m->value[v->pair].file;
         if (pair->kind != RNNRT_VALUE_TEMP && pair->kind != RNNRT_VALUE_INPUT) return RNNRT_ERR_FORMAT;
-        if (v->init != RNNRT_NONE) {
-            const rnnrt_file_value *init = &m->value[v->init].file;
-            if (init->kind != RNNRT_VALUE_CONST || init->dtype != RNNRT_F32 || init->layout != RNNRT_PLAIN) {
-                return RNNRT_ERR_FORMAT;
-            }
-            if (init->ndim != v->ndim || memcmp(init->dims, v->dims, sizeof v->dims) != 0) return RNNRT_ERR_FORMAT;
-        }
+        if (v->init != RNNRT_NONE && !init_fits(v, &m->value[v->init].file)) return RNNRT_ERR_FORMAT;
     }
     return RNNRT_OK;
 }

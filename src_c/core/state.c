@@ -150,6 +150,21 @@ rnnrt_status rnnrt_state_init(void *mem, size_t bytes, const rnnrt_model *model,
     return RNNRT_OK;
 }
 
+/* t [outer][batch][inner] = init [outer][inner], for each of the batch; v: t as declared. */
+static void start_from(const rnnrt_file_value *v, const rnnrt_tensor *init, const rnnrt_tensor *t) {
+    const uint8_t *from = (const uint8_t *)init->data;
+    uint8_t *to = (uint8_t *)t->data;
+    uint32_t axis = 0;
+    while (axis < t->ndim && v->dims[axis] != RNNRT_DIM_BATCH) axis++;
+    const size_t batch = axis < t->ndim ? t->dims[axis] : 1, all = rnnrt_tensor_bytes(init);
+    size_t outer = 1;
+    for (uint32_t d = 0; d < axis && axis < t->ndim; d++) outer *= t->dims[d];
+    if (all == 0) return;
+    const size_t inner = all / outer; /* outer is a product of some of init's dims, none of which is 0 */
+    for (size_t o = 0; o < outer; o++, from += inner)
+        for (size_t b = 0; b < batch; b++, to += inner) memcpy(to, from, inner);
+}
+
 void rnnrt_reset(rnnrt_state *s) {
     const rnnrt_model *m = s->model;
     for (uint32_t i = 0; i < m->states; i++) {
@@ -158,7 +173,7 @@ void rnnrt_reset(rnnrt_state *s) {
         if (v->file.init == RNNRT_NONE)
             memset(t->data, 0, rnnrt_tensor_bytes(t));
         else
-            memcpy(t->data, m->value[v->file.init].tensor.data, rnnrt_tensor_bytes(t));
+            start_from(&v->file, &m->value[v->file.init].tensor, t);
     }
 }
 

@@ -1,0 +1,293 @@
+"""Graphs exported for whole sequences that look back through windows over time: they stream, to the bit."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from rnnrt.converters import convert, reference
+from rnnrt.converters.ir import Graph, Sym
+from torch import nn
+
+import rnnrt
+from onnx_graphs import Array, feeds, model, node, recurrent, run_onnxruntime, weights
+
+B, T = "B", "T"
+X: dict[str, list[int | str | None]] = {"x": ["batch", 5, "time"]}
+ZERO, END = np.array([0], np.int64), np.array([2**40], np.int64)
+
+
+def built(data: bytes, quantize: str | None = None) -> tuple[Graph, rnnrt.Model]:
+    graph = convert.prepare(data)
+    return graph, rnnrt.load(convert.build(data, graph, quantize)[1])
+
+
+def run_in_pieces(model: rnnrt.Model, graph: Graph, given: dict[str, Array], sizes: Sequence[int]) -> dict[str, Array]:
+    """Outputs of one stream that gets its frames in pieces of these sizes, joined."""
+    axes = {v.name: (v.shape or ()).index(Sym.TIME) for v in (*graph.inputs, *graph.outputs)}
+    batch = next(
+        (given[v.name].shape[(v.shape or ()).index(Sym.BATCH)] for v in graph.inputs if Sym.BATCH in (v.shape or ())), 1
+    )
+    pieces: list[dict[str, Array]] = []
+    at = 0
+    with model.stream(batch) as stream:
+        for size in sizes:
+            piece = {n: np.ascontiguousarray(a.take(range(at, at + size), axes[n])) for n, a in given.items()}
+            made = stream.run(piece if len(piece) > 1 else piece[graph.inputs[0].name])
+            made = made if isinstance(made, dict) else {graph.outputs[0].name: made}
+            pieces.append({n: np.array(a) for n, a in made.items()})
+            at += size
+    return {n: np.concatenate([p[n] for p in pieces], axes[n]) for n in pieces[0]}
+
+
+def assert_streams(data: bytes, time: int = 23, tolerance: float = 1e-5) -> Graph:
+    """Whole sequences as onnxruntime; any chunking the same bytes; int8 too, and it is near."""
+    for quantize in (None, "int8"):
+        graph, made = built(data, quantize)
+        assert graph.streamable, graph.not_streamable_because
+        for steps, batch in ((time, 1), (time, 3), (7, 2), (1, 1)):
+            given = feeds(graph, steps, batch, seed=steps)
+            expected = run_onnxruntime(data, given)
+            whole = run_in_pieces(made, graph, given, [steps])
+            random = np.random.default_rng(steps)
+            cuts = np.sort(random.integers(0, steps + 1, 4)).tolist()
+            for sizes in ([1] * steps, np.diff([0, *cuts, steps]).tolist(), [0, steps, 0]):
+                pieces = run_in_pieces(made, graph, given, sizes)
+                assert all(pieces[n].tobytes() == whole[n].tobytes() for n in whole), (quantize, sizes)
+            for name, value in whole.items():
+                error = np.abs(value - expected[name]) / np.maximum(1, np.abs(expected[name]))
+                assert error.max(initial=0) <= (0.2 if quantize else tolerance), (name, quantize, steps, batch)
+    return graph
+
+
+def states_of(graph: Graph) -> dict[str, tuple[Any, ...]]:
+    return {
+        s.name: tuple(str(d) if isinstance(d, Sym) else d for d in graph.values[s.input].shape or ())
+        for s in graph.states
+    }
+
+
+def conv(x: str, y: str, w: str, **attrs: Any) -> onnx.NodeProto:
+    return node("Conv", [x, w], [y], y, **attrs)
+
+
+def pad(x: str, y: str, pads: list[int], value: float = 0.0, mode: str = "constant") -> list[onnx.NodeProto]:
+    made = onnx.numpy_helper.from_array
+    constants = [onnx.helper.make_node("Constant", [], [f"{y}.pads"], value=made(np.array(pads, np.int64)))]
+    constants.append(onnx.helper.make_node("Constant", [], [f"{y}.value"], value=made(np.float32(value))))
+    return [*constants, node("Pad", [x, f"{y}.pads", f"{y}.value"], [y], y, mode=mode)]
+
+
+# ---- one convolution, every way of saying that it is causal ----
+
+KERNELS = [(3, 1, 1), (2, 3, 1), (3, 2, 5), (1, 1, 1), (4, 1, 5)]
+
+
+@pytest.mark.parametrize(("kernel", "dilation", "group"), KERNELS)
+@pytest.mark.parametrize("how", ["pads", "pad node", "chomp", "zeros in front"])
+def test_a_causal_convolution_keeps_its_tail(how: str, kernel: int, dilation: int, group: int) -> None:
+    tail = (kernel - 1) * dilation
+    constants: dict[str, Array] = {"w": weights(10, 5 // group, kernel)}
+    attrs: dict[str, Any] = {"dilations": [dilation], "group": group}
+    if how == "pads":
+        nodes = [conv("x", "y", "w", pads=[tail, 0], **attrs)]
+    elif how == "pad node":
+        nodes = [*pad("x", "p", [0, 0, tail, 0, 0, 0]), conv("p", "y", "w", **attrs)]
+    elif how == "chomp":
+        nodes = [conv("x", "c", "w", pads=[tail, tail], **attrs), node("Tanh", ["c"], ["t"])]
+        if tail:
+            nodes.append(node("Slice", ["t", "zero", "minus", "axis"], ["y"]))
+            constants |= {"zero": ZERO, "minus": np.array([-tail]), "axis": np.array([2])}
+        else:
+            nodes[-1].output[0] = "y"
+    else:
+        constants["z"] = np.zeros((1, 5, tail), np.float32)
+        nodes = [node("Concat", ["z", "x"], ["p"], axis=2), conv("p", "y", "w", **attrs)]
+    inputs = {"x": [1 if how == "zeros in front" else "batch", 5, "time"]}
+    data = model(nodes, inputs, ["y"], constants)
+    if how == "zeros in front":
+        graph, made = built(data)
+        given = feeds(graph, 9, 1)
+        whole = run_in_pieces(made, graph, given, [9])["y"]
+        assert whole.tobytes() == run_in_pieces(made, graph, given, [1, 0, 3, 5])["y"].tobytes()
+        assert np.abs(whole - run_onnxruntime(data, given)["y"]).max() < 1e-5
+    else:
+        graph = assert_streams(data)
+    batch = 1 if how == "zeros in front" else B
+    assert states_of(graph) == ({"y.tail": (batch, 5, tail)} if tail and how != "chomp" else
+                                {"c.tail": (batch, 5, tail)} if tail else {})  # fmt: skip
+    assert not {"Pad"} & {n.op for n in graph.nodes}
+
+
+def test_tails_shown_with_their_source() -> None:
+    graph, _ = built(model([conv("x", "y", "w", pads=[2, 0])], X, ["y"], {"w": weights(4, 5, 3)}))
+    assert [s.source for s in graph.states] == ["the last 2 frames before Conv 'y'"]
+
+
+# ---- chains ----
+
+
+def test_a_residual_tower_streams() -> None:
+    """Dilated, depthwise and pointwise, skips around them, a recurrent layer behind."""
+    nodes, constants = [conv("x", "h0", "w0")], {"w0": weights(6, 5, 1)}
+    for i, dilation in enumerate((1, 2, 4)):
+        constants |= {
+            f"d{i}": weights(6, 1, 3, seed=i),
+            f"p{i}": weights(6, 6, 1, seed=i),
+            f"s{i}": weights(6, 1, seed=i),
+        }
+        nodes += [
+            *pad(f"h{i}", f"q{i}", [0, 0, 2 * dilation, 0, 0, 0]),
+            conv(f"q{i}", f"a{i}", f"d{i}", dilations=[dilation], group=6),
+            node("PRelu", [f"a{i}", f"s{i}"], [f"b{i}"]),
+            conv(f"b{i}", f"c{i}", f"p{i}"),
+            node("Add", [f"c{i}", f"h{i}"], [f"h{i + 1}"]),
+        ]
+    gru, more = recurrent("GRU", "t", "r", 6, 4)
+    nodes += [node("Transpose", ["h3"], ["t"], perm=[2, 0, 1]), *gru, node("Squeeze", ["r", "one"], ["y"])]
+    graph = assert_streams(model(nodes, X, ["y"], {**constants, **more, "one": np.array([1])}))
+    assert len(graph.states) == 4
+
+
+def test_padding_once_for_a_whole_chain() -> None:
+    """All the padding in front, as streaming-minded authors do; a skip must then be cut from the front."""
+    constants = {
+        "w": weights(5, 5, 3),
+        "v": weights(5, 5, 2),
+        "three": np.array([3]),
+        "end": END,
+        "axis": np.array([2]),
+    }
+    nodes = [
+        *pad("x", "p", [0, 0, 3, 0, 0, 0]),
+        conv("p", "a", "w"),
+        node("Sigmoid", ["a"], ["b"]),
+        conv("b", "c", "v"),
+        node("Slice", ["p", "three", "end", "axis"], ["s"]),
+        node("Add", ["c", "s"], ["y"]),
+    ]
+    graph = assert_streams(model(nodes, X, ["y"], constants))
+    assert states_of(graph) == {"a.tail": (B, 5, 2), "c.tail": (B, 5, 1)}
+    second = next(s for s in graph.states if s.name == "c.tail")
+    assert second.init is not None
+    assert np.allclose(second.init, 0.5)  # sigmoid of what the zeros in front give
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5])
+def test_padding_with_a_constant_is_the_beginning(value: float) -> None:
+    graph = assert_streams(model([*pad("x", "p", [0, 0, 2, 0, 0, 0], value), conv("p", "y", "w")], X, ["y"],
+                                 {"w": weights(4, 5, 3)}))  # fmt: skip
+    init = graph.states[0].init
+    assert np.array_equal(np.zeros((1, 5, 2)) if init is None else init, np.full((1, 5, 2), value))
+
+
+def test_a_value_one_frame_later_is_delayed() -> None:
+    """y[t] = x[t] - x[t-1]: shifted by padding in front and cutting the end."""
+    constants = {"zero": ZERO, "minus": np.array([-1]), "axis": np.array([2])}
+    nodes = [*pad("x", "p", [0, 0, 1, 0, 0, 0], 0.25), node("Slice", ["p", "zero", "minus", "axis"], ["s"]),
+             node("Sub", ["x", "s"], ["y"])]  # fmt: skip
+    graph = assert_streams(model(nodes, X, ["y"], constants))
+    assert list(states_of(graph).values()) == [(B, 5, 1)]
+    given = feeds(graph, 6, 2)
+    assert np.allclose(reference.run(graph, given)[0]["y"][..., 0], given["x"][..., 0] - 0.25)
+
+
+def test_an_output_that_is_only_late_is_delayed() -> None:
+    nodes = [*pad("x", "p", [0, 0, 2, 0, 0, 0], 3.0), node("Slice", ["p", "zero", "minus", "axis"], ["s"]),
+             node("Neg", ["s"], ["y"])]  # fmt: skip
+    assert_streams(model(nodes, X, ["y"], {"zero": ZERO, "minus": np.array([-2]), "axis": np.array([2])}))
+
+
+def test_a_recurrent_layer_behind_a_shift_starts_at_the_first_frame() -> None:
+    """The decoder's 'shift right': its first frame is the padding."""
+    gru, constants = recurrent("GRU", "s", "r", 5, 4)
+    constants |= {"zero": ZERO, "minus": np.array([-1]), "axis": np.array([0]), "one": np.array([1])}
+    nodes = [*pad("x", "p", [1, 0, 0, 0, 0, 0], 0.5), node("Slice", ["p", "zero", "minus", "axis"], ["s"]), *gru,
+             node("Squeeze", ["r", "one"], ["y"])]  # fmt: skip
+    assert_streams(model(nodes, {"x": ["time", "batch", 5]}, ["y"], constants))
+
+
+# ---- looking ahead ----
+
+AXIS = np.array([2])
+REFUSED: dict[str, tuple[list[onnx.NodeProto], dict[str, Array], str]] = {
+    "same": ([conv("x", "culprit", "w", pads=[1, 1])], {}, "looks 1 frame into the future"),
+    "future": ([conv("x", "culprit", "w", pads=[0, 2])], {}, "looks 2 frames into the future"),
+    "stride": ([conv("x", "culprit", "w", pads=[2, 0], strides=[2])], {}, "a stride of 2 over time"),
+    "cut front": ([*pad("x", "p", [0, 0, 0, 0, 0, 1]),
+                   node("Slice", ["p", "one", "end", "axis"], ["culprit"], "culprit")],
+                  {"one": np.array([1]), "end": END, "axis": AXIS}, "looks 1 frame into the future"),
+    "reflect": ([*pad("x", "culprit", [0, 0, 2, 0, 0, 0], mode="reflect"), conv("culprit", "z", "w")], {},
+                "reflect padding over time"),
+    "edge": ([*pad("x", "culprit", [0, 0, 2, 0, 0, 0], mode="edge"), conv("culprit", "z", "w")], {},
+             "edge padding over time"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_looking_ahead_is_refused_by_the_nodes_name(name: str) -> None:
+    nodes, constants, reason = REFUSED[name]
+    last = nodes[-1].output[0]
+    nodes = [*nodes, node("GlobalMaxPool", [last], ["y"])] if name == "stride" else [*nodes, node("Neg", [last], ["y"])]
+    data = model(nodes, X, ["y"], {"w": weights(4, 5, 3), **constants})
+    graph, made = built(data)
+    assert not graph.streamable
+    assert not graph.states
+    assert "'culprit'" in graph.not_streamable_because
+    assert reason in graph.not_streamable_because
+    with pytest.raises(rnnrt.UnsupportedError, match="culprit"):
+        made.stream()
+    given = feeds(graph, 9, 2)
+    assert np.abs(made(given["x"]) - run_onnxruntime(data, given)["y"]).max() < 1e-5
+
+
+# ---- from torch ----
+
+
+class CausalConv(nn.Module):
+    """Dilated, padded before or chomped behind."""
+
+    def __init__(self, channels: tuple[int, int], kernel: int, dilation: int, chomp: bool, groups: int = 1) -> None:
+        super().__init__()
+        self.tail, self.chomp = (kernel - 1) * dilation, chomp
+        padding = self.tail if chomp else 0
+        self.conv = nn.Conv1d(*channels, kernel, dilation=dilation, padding=padding, groups=groups)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.chomp:
+            return self.conv(x)[..., : -self.tail]
+        return self.conv(nn.functional.pad(x, (self.tail, 0)))
+
+
+class Tower(nn.Module):
+    """As Conv-TasNet's separator has them, batch norm for its causal norm."""
+
+    def __init__(self, chomp: bool) -> None:
+        super().__init__()
+        self.first = CausalConv((5, 8), 3, 1, chomp)
+        self.deep = CausalConv((8, 8), 3, 4, chomp, groups=8)
+        self.norm, self.shape, self.last = nn.BatchNorm1d(8), nn.PReLU(8), nn.Conv1d(8, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = torch.relu(self.first(x))
+        return self.last(self.shape(self.norm(self.deep(a))) + a)
+
+
+@pytest.mark.parametrize("chomp", [False, True], ids=["pad", "chomp"])
+@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+def test_a_tower_from_torch(chomp: bool, dynamo: bool) -> None:
+    torch.manual_seed(0)
+    module, file = Tower(chomp).eval(), io.BytesIO()
+    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"], "dynamo": dynamo}
+    if dynamo:
+        names["dynamic_shapes"], names["verbose"] = ({0: "batch", 2: "time"},), False
+    else:
+        names["dynamic_axes"] = {"x": {0: "batch", 2: "time"}, "y": {0: "batch", 2: "time"}}
+    torch.onnx.export(module, (torch.randn(2, 5, 12),), file, **names)
+    graph = assert_streams(file.getvalue())
+    assert sorted(states_of(graph).values()) == [(B, 5, 2), (B, 8, 8)]
