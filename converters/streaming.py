@@ -73,7 +73,10 @@ class Streamer:
             if track is not None and track.held:
                 return f"output '{value.name}': has {track.held} frames more than the input"
             if track is not None and track.lead:
-                self._delay_output(value.name)
+                try:
+                    self._delay_output(value.name)
+                except Obstacle as reason:
+                    return f"output '{value.name}': {reason}"
         if self.tracks:
             self.graph.nodes = self.nodes
         return ""
@@ -201,6 +204,8 @@ class Streamer:
     def history(self, base: str, name: str, start: Array, source: str) -> str:
         """A value with the frames before it in front; start [.., n, ..] are those before the first."""
         axis, count = self.times.axis[name], start.shape[self.times.axis[name]]
+        if self.graph.values[name].dtype.kind != "f":
+            raise Obstacle(f"the last frames of '{name}' are no floats, so they can't be a state")
         layout = list(self.times.layouts[name])
         layout[axis] = (count,)
         state = add_state(self.graph, self.nodes, self._fresh(base), tuple(layout), start, source)
