@@ -29,7 +29,9 @@ uint32_t rnnrt_cpu_features(void) {
     const unsigned avx512_f_dq_bw_vl = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
     const unsigned avx512_vnni = 1u << 11;
     if (all(b, avx2) && has_f16c) { found |= RNNRT_CPU_AVX2; }
-    if (all(saved, zmm) && all(b, avx512_f_dq_bw_vl) && all(c, avx512_vnni)) { found |= RNNRT_CPU_AVX512VNNI; }
+    if (all(saved, zmm) && all(b, avx2 | avx512_f_dq_bw_vl) && has_f16c && all(c, avx512_vnni)) {
+        found |= RNNRT_CPU_AVX512VNNI;
+    }
     return found;
 }
 

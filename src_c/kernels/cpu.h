@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #define RNNRT_CPU_AVX2 1u       /* with F16C */
-#define RNNRT_CPU_AVX512VNNI 2u /* with F, DQ, BW and VL */
+#define RNNRT_CPU_AVX512VNNI 2u /* with F, DQ, BW and VL; AVX2 and F16C */
 #define RNNRT_CPU_NEON 4u
 #define RNNRT_CPU_NEONDOT 8u
 
