@@ -265,7 +265,7 @@ def convert(
     say("packing")
     plan, blob = build(source, graph, quantize, keep_float, precision)
     if strict:
-        _refuse_compromises(graph, plan)
+        refuse_compromises(graph, plan)
     report = ConversionReport(
         source=Path(source).name if isinstance(source, (str, os.PathLike)) else type(source).__name__,
         output=None if output is None else os.fspath(output),
@@ -303,7 +303,7 @@ def convert(
     return report
 
 
-def _refuse_compromises(graph: ir.Graph, plan: quantize.Plan) -> None:
+def refuse_compromises(graph: ir.Graph, plan: quantize.Plan) -> None:
     """What `strict` does not accept, all at once."""
     problems = [ir.Problem("", "assumed", note) for note in graph.notes]
     for layer in plan.layers.values():

@@ -7,8 +7,9 @@ Tolerances
     the original any more, and verification fails even if rnnrt runs that graph perfectly.
     f32: rnnrt stays within the same tolerance of every original and of float64; where rounding keeps an original from
     it, rnnrt may be as far from float64 as that original is.
-    s8: the SQNR of every output reaches `THRESHOLD_DB` (20 dB: the error has a hundredth of the signal's power; int8
-    weights of trained models reach 30 to 45 dB, a wrong row order or scale gives less than 10).
+    f16, s8, s4: the SQNR of every output reaches `THRESHOLD_DB`. Trained models reach 50 to 76 dB with f16, 30 to 45 dB
+    with int8, 11 to 15 dB with int4 over random input (23 to 28 dB over speech, see docs/cli.md); gates or rows in a
+    wrong order give less than 5 dB, a matrix half as large again as it should be less than 10.
     Originals that quantize activations themselves: the SQNR against them, too. onnxruntime's DynamicQuantizeLSTM takes
     one scale for all time steps of a call, so that it is not even near itself fed step by step.
 To the bit: chunked = whole, stepped = whole, every instruction set = scalar, a batch = its signals alone.

@@ -209,6 +209,32 @@ def test_a_missing_optional_package_is_one_line(tmp_path: Path, source: Path, pa
 # ---- convert, verify ----
 
 
+def test_convert_with_a_precision_for_each_layer(invoke: Invoke, tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "model.rnnrt"
+    arguments = ("convert", source, "-o", target, "--quantize", "int4", "--precision", "*=f16", "--json")
+    found = document(invoke(*arguments), "convert")
+    assert {layer["precision"] for layer in found["layers"]} == {"f16"}
+    assert {layer["reason"] for layer in found["layers"]} == {"f16 asked for by '*'"}
+    listed = invoke("inspect", target)
+    assert "f16 asked for by '*'" in " ".join(listed.stdout.split())
+    wrong = invoke("convert", source, "-o", target, "--precision", "*=int3")
+    assert wrong.exit_code == 2
+    assert "int3" in wrong.stderr
+
+
+def test_strict_conversion_lists_compromises_and_writes_nothing(invoke: Invoke, tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "model.rnnrt"
+    arguments = ("convert", source, "-o", target, "--quantize", "int8", "--strict")
+    result = invoke(*arguments)
+    assert result.exit_code == 3
+    assert not target.exists()
+    for dimension in ("'time'", "'batch'"):
+        assert f"({dimension}) is taken as" in " ".join(result.stderr.split())
+    said = invoke(*arguments, "--shape", "x=T,B,5")
+    assert said.exit_code == 0, said.stderr
+    assert target.exists()
+
+
 @pytest.mark.parametrize("precision", ["f32", "int8"])
 def test_convert_writes_a_verified_file_and_reports_everything(
     invoke: Invoke, tmp_path: Path, source: Path, precision: str

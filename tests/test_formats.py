@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from rnnrt.converters import convert as conversion
 from rnnrt.converters import int4, ir, layout, pack, quantize, read, write
 
+import conftest
+import denoise
 import rnnrt
 
 Array = npt.NDArray[Any]
@@ -359,3 +362,30 @@ def test_strict_lists_every_compromise() -> None:
         assert [p.node for p in error.value.problems if p.op == "Gemm"] == ["big" if mode == "f16" else "small"]
     asked = convert("int4", precision=[("small", "int8")])
     assert [layer["precision"] for layer in asked.layers] == ["s4", "s8"]
+
+
+def test_strict_counts_what_was_assumed() -> None:
+    graph = three_layers()
+    graph.notes = ["axis 0 of x is time"]
+    with pytest.raises(
+        rnnrt.UnsupportedError, match=r"2 compromise\(s\):\n  assumed: axis 0 of x is time\n  Gemm 'last'"
+    ):
+        conversion.refuse_compromises(graph, quantize.plan(graph, "int8"))
+    graph.notes = []
+    conversion.refuse_compromises(graph, quantize.plan(graph, "int8", precisions=[("last", "f32")]))
+    conversion.refuse_compromises(graph, quantize.plan(graph, "float"))
+
+
+# ---- a real model ----
+
+
+@pytest.mark.parametrize(("mode", "largest", "least"), [("f16", 5_430_000, 70), ("int4", 1_560_000, 20)])
+def test_nsnet2_over_speech(
+    mode: str, largest: int, least: float, models_dir: Path, speech: Array, tmp_path: Path
+) -> None:
+    x, source = denoise.features(speech), models_dir / "nsnet2-20ms-baseline.onnx"
+    report = conversion.convert(source, tmp_path / "m.rnnrt", quantize=mode, frames=20)
+    assert report.size <= largest
+    assert {layer["precision"] for layer in report.layers} == {{"f16": "f16", "int4": "s4"}[mode]}
+    exact = conftest.session(source).run(None, {"input": x})[0]
+    assert quantize.sqnr_db(exact, np.array(rnnrt.load(tmp_path / "m.rnnrt")(x))) > least  # measured: 82.0, 23.4
