@@ -4,8 +4,10 @@
 
 #if defined(__GNUC__)
 #define RNNRT_INLINE static inline __attribute__((always_inline))
+#define RNNRT_NOINLINE __attribute__((noinline))
 #else
 #define RNNRT_INLINE static inline
+#define RNNRT_NOINLINE
 #endif
 
 /* Before a loop of constant length: without complete unrolling an array of accumulators does not stay in registers. */

@@ -37,6 +37,32 @@ typedef struct rnnrt_matrix {
     const int8_t *step;     /* [R/16][G][16], s4 only: weight = scale * step * (nibble - 8) */
 } rnnrt_matrix;
 
+/* A matrix and the rows of activations that it multiplies, in the form its format wants. */
+typedef struct rnnrt_product {
+    const rnnrt_matrix *m;
+    const float *x; /* [n] rows of m->cols, ldx apart: f32, f16 */
+    const int8_t
+        *q; /* [n] rows of RNNRT_PAD(m->cols, 4 or 32), ldx apart: s8, s4, as matmul_s8 and matmul_s4 want it */
+    const float *xscale;  /* [n]: s8, s4 */
+    const int32_t *start; /* [n][groups]: s4 */
+    size_t ldx;
+} rnnrt_product;
+
+/* A time step of n rows (streams) of a recurrent layer with default activations. G gates, rows of matrices in blocks
+ * [unit/16][gate][unit%16] from block `first` on; matrices have whole blocks (m->rows a multiple of 16). */
+typedef struct rnnrt_recurrent_step {
+    rnnrt_product w; /* w.m NULL: the input's part is in p */
+    rnnrt_product r;
+    const float *bw, *br; /* [m->rows] or NULL for +0 */
+    uint32_t first, units, n;
+    const float *p; /* [n] rows, ldp apart, of [units/16][gate][16]: W x + BW */
+    size_t ldp;
+    const float *h, *c; /* before: [n] rows of `units`, ldh and ldc apart; c: LSTM */
+    size_t ldh, ldc;
+    float *y, *c_out; /* after; c_out may be c, y may be h unless r.x is h as well */
+    size_t ldy, ldc_out;
+} rnnrt_recurrent_step;
+
 /* y = f(x), elementwise, in place allowed. a and b are the parameters in the formula; NaN in gives NaN out. */
 typedef enum rnnrt_unary {
     RNNRT_RELU,    /* x < 0 ? 0 : x */
@@ -105,13 +131,21 @@ typedef struct rnnrt_kernels {
 
     /* GRU gates, default activations. p: the input's part incl. bias, r: the recurrent part (lbr: incl. its bias), both
      * in blocks [units16/16][z r n][16], units16 = RNNRT_PAD(units, 16); h, y: [units], in place allowed.
-     *   z = sigmoid(p_z + r_z), g = sigmoid(p_r + r_r), n = tanh(p_n + g * r_n)   (linear_before_reset = 1)
+     *   z = 1 / (1 + e^-(p_z + r_z)), a = p_n + r_n / (1 + e^-(p_r + r_r))   (linear_before_reset = 1)
+     *   n = m / (m + 2), m = e^2a - 1, which is tanh(a)
      *   y = (1 - z) * n + z * h, flushed to +0 where |y| < 1e-30 */
     void (*gru_cell)(uint32_t units, const float *p, const float *r, const float *h, float *y);
 
     /* LSTM gates, default activations; p + r in blocks [units16/16][i o f c][16]; c_in, c_out, y: [units], in place allowed.
-     *   c_out = sigmoid(f) * c_in + sigmoid(i) * tanh(c), flushed to +0 where |c_out| < 1e-30; y = sigmoid(o) * tanh(c_out) */
+     * Three divisions do for three sigmoids and two tanh, and a factor of 0 or 1 stays exact:
+     *   c_out = c_in / (1 + e^-f) + m / ((1 + e^-i) * (m + 2)), m = e^2c - 1, flushed to +0 where |c_out| < 1e-30
+     *   y = m / ((1 + e^-o) * (m + 2)), m = e^(2 c_out) - 1 */
     void (*lstm_cell)(uint32_t units, const float *p, const float *r, const float *c_in, float *c_out, float *y);
+
+    /* A whole step of the unit blocks [block0, block1): both products and the cell above, block by block, the same bits as
+     * matmul and cell one after the other. Ranges of blocks may run at the same time. */
+    void (*gru_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
+    void (*lstm_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
 
     void (*unary)(rnnrt_unary f, float a, float b, const float *x, float *y, size_t n);
 

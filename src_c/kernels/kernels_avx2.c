@@ -24,6 +24,7 @@
 #define S4_BLOCKS 2
 #define S4_BLOCKS_MANY 1
 #define S4_ROWS 2
+#define S8_SUMS 8
 
 typedef __m256 vf;
 typedef __m256i vi;
@@ -153,12 +154,12 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
     return _mm256_add_epi32(acc, _mm256_mullo_epi32(_mm256_madd_epi16(sum, _mm256_set1_epi16(1)), steps));
 }
 
-#include "simd_cells.h"
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
 #include "simd_matmul_f16.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
+#include "simd_cells.h"
 #include "simd_table.h"
 
 const rnnrt_kernels rnnrt_kernels_avx2 = RNNRT_TABLE("avx2");

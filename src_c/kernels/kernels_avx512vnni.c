@@ -24,6 +24,7 @@
 #define S4_BLOCKS 4
 #define S4_BLOCKS_MANY 2
 #define S4_ROWS 4
+#define S8_SUMS 8
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -97,6 +98,19 @@ RNNRT_INLINE TARGET void vi_store_s8(int8_t *p, vi v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(v));
 }
 
+/* Rounding and scaling in one instruction each, for any exponent: no clamps. VREDUCEPS is v - round(v), 0 for inf. */
+#define GATE_UNIT 1.0f
+typedef struct gate_parts {
+    vf n, f;
+} gate_parts;
+
+RNNRT_INLINE TARGET gate_parts gate_split(vf u) {
+    const gate_parts e = {_mm512_roundscale_ps(u, 0), _mm512_reduce_ps(u, 0)};
+    return e;
+}
+
+RNNRT_INLINE TARGET vf gate_scale(vf v, gate_parts e) { return _mm512_scalef_ps(v, e.n); }
+
 /* VPDPBUSD multiplies unsigned by signed: the activations are passed as x + 128, within [1, 255]. */
 typedef __m512i vx;
 
@@ -141,11 +155,11 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
     return _mm512_dpwssd_epi32(acc, whole, _mm512_and_si512(steps, _mm512_set1_epi32(0xFFFF)));
 }
 
-#include "simd_cells.h"
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
+#include "simd_cells.h"
 #include "simd_table.h"
 
 /* Widening 16 halves takes longer than twice 8: 22 weights/ns against 29 (Zen 4, one row of x, weights in any cache). */

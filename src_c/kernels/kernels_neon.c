@@ -46,12 +46,12 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
     return vi_add_steps(acc, vpaddlq_s16(vpaddq_s16(sum.rows01, sum.rows23)), step);
 }
 
-#include "simd_cells.h"
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
 #include "simd_matmul_f16.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
+#include "simd_cells.h"
 #include "simd_table.h"
 
 const rnnrt_kernels rnnrt_kernels_neon = RNNRT_TABLE("neon");

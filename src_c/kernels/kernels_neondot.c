@@ -36,12 +36,12 @@ RNNRT_INLINE TARGET v4 v4_dot8(v4 sum, const uint8_t *w, const int8_t *q) {
 
 RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) { return vi_add_steps(acc, sum, step); }
 
-#include "simd_cells.h"
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
 #include "simd_matmul_f16.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
+#include "simd_cells.h"
 #include "simd_table.h"
 
 const rnnrt_kernels rnnrt_kernels_neondot = RNNRT_TABLE("neondot");

@@ -122,10 +122,8 @@ static vf vf_sqrt(vf x) {
                      (((exponent - odd) / 2 + 126) * 0x800000)); /* root's top bit adds 1 to the exponent */
 }
 
-#include "simd_cells.h"
 #include "simd_elementwise.h"
 #include "simd_reduce.h"
-#include "simd_table.h"
 
 /* y[r] = v[r] + bias[r] for the rows of a block that exist. */
 static void store_block(const rnnrt_matrix *m, uint32_t block, const float *bias, const float v[16], float *y) {
@@ -143,13 +141,14 @@ static void sum_columns(const float *w, const float *x, uint32_t cols, float v[1
     for (uint32_t r = 0; r < 16; r++) { v[r] = sum[0][r] + sum[1][r]; }
 }
 
-static void matmul_f32_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                              const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
+static void rows_f32_scalar(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                            const float *bias, float *y, size_t ldy) {
+    const rnnrt_matrix *m = p->m;
     for (uint32_t block = block0; block < block1; block++) {
         const float *w = m->w32 + (size_t)block * m->cols * 16;
         for (uint32_t i = 0; i < n; i++) {
             float v[16];
-            sum_columns(w, x + i * ldx, m->cols, v);
+            sum_columns(w, p->x + (row + i) * p->ldx, m->cols, v);
             store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
         }
     }
@@ -170,8 +169,9 @@ static float widened(uint16_t half) {
     return vi_floats((vi)(sign | (exponent + 112u) << 23 | mantissa << 13)); /* 112 = 127 - 15; exponent + 112 >= 103 */
 }
 
-static void matmul_f16_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                              const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
+static void rows_f16_scalar(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                            const float *bias, float *y, size_t ldy) {
+    const rnnrt_matrix *m = p->m;
     for (uint32_t block = block0; block < block1; block++) {
         const uint16_t *w = m->w16 + (size_t)block * m->cols * 16;
         for (uint32_t i = 0; i < n; i++) {
@@ -179,13 +179,25 @@ static void matmul_f16_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t b
             for (uint32_t c = 0; c < m->cols; c++) {
                 for (uint32_t r = 0; r < 16; r++) {
                     const float weight = widened(w[(size_t)c * 16 + r]);
-                    sum[c % 2][r] = vf_add(sum[c % 2][r], vf_mul(weight, x[i * ldx + c]));
+                    sum[c % 2][r] = vf_add(sum[c % 2][r], vf_mul(weight, p->x[(row + i) * p->ldx + c]));
                 }
             }
             for (uint32_t r = 0; r < 16; r++) { v[r] = sum[0][r] + sum[1][r]; }
             store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
         }
     }
+}
+
+static void matmul_f16_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                              const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
+    const rnnrt_product p = {.m = m, .x = x, .ldx = ldx};
+    rows_f16_scalar(&p, 0, n, block0, block1, bias, y, ldy);
+}
+
+static void matmul_f32_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                              const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
+    const rnnrt_product p = {.m = m, .x = x, .ldx = ldx};
+    rows_f32_scalar(&p, 0, n, block0, block1, bias, y, ldy);
 }
 
 /* acc[r] = sum over c of w[r][c] * q[c]. w: [cols/4][16][4], q: [cols], cols a multiple of 4 */
@@ -198,19 +210,28 @@ static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t
     }
 }
 
-static void matmul_s8_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                             const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy) {
+static void rows_s8_scalar(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                           const float *bias, float *y, size_t ldy) {
+    const rnnrt_matrix *m = p->m;
     const uint32_t cols = RNNRT_PAD(m->cols, 4u);
     for (uint32_t block = block0; block < block1; block++) {
         const int8_t *w = m->w8 + (size_t)block * cols * 16;
         for (uint32_t i = 0; i < n; i++) {
             int32_t acc[16];
             float v[16];
-            dot_columns(w, q + i * ldq, cols, acc);
-            for (uint32_t r = 0; r < 16; r++) { v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * xscale[i]); }
+            dot_columns(w, p->q + (row + i) * p->ldx, cols, acc);
+            for (uint32_t r = 0; r < 16; r++) {
+                v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * p->xscale[row + i]);
+            }
             store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
         }
     }
+}
+
+static void matmul_s8_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                             const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y, size_t ldy) {
+    const rnnrt_product p = {.m = m, .q = q, .xscale = xscale, .ldx = ldq};
+    rows_s8_scalar(&p, 0, n, block0, block1, bias, y, ldy);
 }
 
 /* acc[r] += step[r] * sum over a group's 32 columns of (nibble - 8) * q. w: [4][16][4], q: [32] */
@@ -227,23 +248,51 @@ static void dot_group(const uint8_t *w, const int8_t *step, const int8_t *q, int
     }
 }
 
-static void matmul_s4_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                             const int8_t *q, size_t ldq, const int32_t *start, const float *xscale, uint32_t n,
-                             float *y, size_t ldy) {
+/* 8 is taken from each nibble instead of using `start`. */
+static void rows_s4_scalar(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                           const float *bias, float *y, size_t ldy) {
+    const rnnrt_matrix *m = p->m;
     const uint32_t groups = RNNRT_PAD(m->cols, RNNRT_GROUP) / RNNRT_GROUP;
-    (void)start; /* 8 is taken from each nibble instead */
     for (uint32_t block = block0; block < block1; block++) {
         for (uint32_t i = 0; i < n; i++) {
             int32_t acc[16] = {0};
             float v[16];
             for (uint32_t g = 0; g < groups; g++) {
                 const size_t at = (size_t)block * groups + g;
-                dot_group(m->w4 + at * 256u, m->step + at * 16u, q + i * ldq + g * RNNRT_GROUP, acc);
+                dot_group(m->w4 + at * 256u, m->step + at * 16u, p->q + (row + i) * p->ldx + g * RNNRT_GROUP, acc);
             }
-            for (uint32_t r = 0; r < 16; r++) { v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * xscale[i]); }
+            for (uint32_t r = 0; r < 16; r++) {
+                v[r] = vf_mul((float)acc[r], m->scale[block * 16 + r] * p->xscale[row + i]);
+            }
             store_block(m, block, bias, v, y + i * ldy + (size_t)(block - block0) * 16);
         }
     }
 }
+
+static void matmul_s4_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                             const int8_t *q, size_t ldq, const int32_t *start, const float *xscale, uint32_t n,
+                             float *y, size_t ldy) {
+    const rnnrt_product p = {.m = m, .q = q, .xscale = xscale, .ldx = ldq, .start = start};
+    rows_s4_scalar(&p, 0, n, block0, block1, bias, y, ldy);
+}
+
+static void f32_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    rows_f32_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
+}
+
+static void f16_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    rows_f16_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
+}
+
+static void s8_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    rows_s8_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
+}
+
+static void s4_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    rows_s4_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
+}
+
+#include "simd_cells.h"
+#include "simd_table.h"
 
 const rnnrt_kernels rnnrt_kernels_scalar = RNNRT_TABLE("scalar");

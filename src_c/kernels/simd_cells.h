@@ -1,13 +1,17 @@
-/* The table's recurrent cells over the vector words of simd_math.h: the equations stand in kernels.h.
+/* The table's recurrent cells and steps over the vector words of simd_math.h: the equations stand in kernels.h.
  *
- * Each cell makes two passes over at most CHUNK units, with what the second needs on the stack: the tanh that depends on a
- * gate is about 50 cycles behind it, and one pass over both leaves a CPU too few independent operations to fill them. */
+ * A step does all gates of 16 units at a time, so that what the gates compute is still in L1 and the CPU fills their latency
+ * (about 150 cycles) with the products of the next 16. A format of weights takes part by its rows_function. */
 #ifndef RNNRT_SIMD_CELLS_H
 #define RNNRT_SIMD_CELLS_H
 
 #include "simd_math.h"
 
-#define CHUNK 128u /* a multiple of 16 */
+RNNRT_INLINE TARGET rows_function rows_of(const rnnrt_matrix *m) {
+    return m->w8 ? KERNEL(rows_s8) : m->w4 ? KERNEL(rows_s4) : m->w16 ? KERNEL(rows_f16) : KERNEL(rows_f32);
+}
+
+#define STEP_ROWS 4u /* rows of a step at once: what the largest tiles have */
 
 /* The next LANES of the units, or the n < LANES that are left. */
 RNNRT_INLINE TARGET vf load_units(const float *x, uint32_t n) {
@@ -24,57 +28,128 @@ RNNRT_INLINE TARGET void store_units(float *y, vf v, uint32_t n) {
 
 RNNRT_INLINE TARGET uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
-/* z = sigmoid(p_z + r_z), a = p_n + sigmoid(p_r + r_r) * r_n. p, r: [n/16][z r n][16], z, a: [n padded to LANES] */
-RNNRT_INLINE TARGET void gru_gates(uint32_t n, const float *p, const float *r, float *z, float *a) {
-    for (uint32_t u = 0; u < n; u += LANES) {
-        const float *pu = p + (u / 16u) * 48u + u % 16u;
-        const float *ru = r + (u / 16u) * 48u + u % 16u;
-        vf_store(z + u, sigmoid(vf_add(vf_load(pu), vf_load(ru))));
-        const vf g = sigmoid(vf_add(vf_load(pu + 16), vf_load(ru + 16)));
-        vf_store(a + u, vf_add(vf_load(pu + 32), vf_mul(g, vf_load(ru + 32))));
-    }
+/* Gate g of a block: p + r. */
+RNNRT_INLINE TARGET vf gate_sum(const float *p, const float *r, uint32_t g) {
+    return vf_add(vf_load(p + g * 16u), vf_load(r + g * 16u));
+}
+
+/* LANES units of a block, `left` of them exist. p, r: [z r n][16] */
+RNNRT_INLINE TARGET void gru_units(uint32_t left, const float *p, const float *r, const float *h, float *y) {
+    const vf z = vf_div(vf_set(1.0f), one_plus_exp_minus(gate_sum(p, r, 0)));
+    const vf reset = vf_div(vf_load(r + 32), one_plus_exp_minus(gate_sum(p, r, 1)));
+    const vf m = expm1_twice(vf_add(vf_load(p + 32), reset));
+    const vf n = vf_div(m, vf_add(m, vf_set(2.0f)));
+    const vf kept = vf_mul(z, load_units(h, left));
+    store_units(y, flushed(vf_add(vf_mul(vf_sub(vf_set(1.0f), z), n), kept)), left);
+}
+
+/* The same. p, r: [i o f c][16] */
+RNNRT_INLINE TARGET void lstm_units(uint32_t left, const float *p, const float *r, const float *c_in, float *c_out,
+                                    float *y) {
+    const vf two = vf_set(2.0f);
+    const vf kept = vf_div(load_units(c_in, left), one_plus_exp_minus(gate_sum(p, r, 2)));
+    const vf m = expm1_twice(gate_sum(p, r, 3));
+    const vf fresh = vf_div(m, vf_mul(one_plus_exp_minus(gate_sum(p, r, 0)), vf_add(m, two)));
+    const vf o = one_plus_exp_minus(gate_sum(p, r, 1));
+    const vf c = flushed(vf_add(kept, fresh));
+    const vf mc = expm1_twice(c);
+    store_units(c_out, c, left);
+    store_units(y, vf_div(mc, vf_mul(o, vf_add(mc, two))), left);
 }
 
 static TARGET void KERNEL(gru_cell)(uint32_t units, const float *p, const float *r, const float *h, float *y) {
-    float z[CHUNK], a[CHUNK];
-    for (uint32_t first = 0; first < units; first += CHUNK) {
-        const uint32_t n = smaller(units - first, CHUNK);
-        gru_gates(n, p + (size_t)first * 3, r + (size_t)first * 3, z, a);
-        for (uint32_t u = 0; u < n; u += LANES) {
-            const vf zu = vf_load(z + u);
-            const vf kept = vf_mul(zu, load_units(h + first + u, n - u));
-            const vf fresh = vf_mul(vf_sub(vf_set(1.0f), zu), tangent_hyperbolic(vf_load(a + u)));
-            store_units(y + first + u, flushed(vf_add(fresh, kept)), n - u);
-        }
-    }
-}
-
-/* c_out = sigmoid(f) * c_in + sigmoid(i) * tanh(c), o = sigmoid(o). p, r: [n/16][i o f c][16], o: [n padded to LANES] */
-RNNRT_INLINE TARGET void lstm_gates(uint32_t n, const float *p, const float *r, const float *c_in, float *c_out,
-                                    float *o) {
-    for (uint32_t u = 0; u < n; u += LANES) {
-        const float *pu = p + (u / 16u) * 64u + u % 16u;
-        const float *ru = r + (u / 16u) * 64u + u % 16u;
-        const vf i = sigmoid(vf_add(vf_load(pu), vf_load(ru)));
-        vf_store(o + u, sigmoid(vf_add(vf_load(pu + 16), vf_load(ru + 16))));
-        const vf f = sigmoid(vf_add(vf_load(pu + 32), vf_load(ru + 32)));
-        const vf t = tangent_hyperbolic(vf_add(vf_load(pu + 48), vf_load(ru + 48)));
-        const vf kept = vf_mul(f, load_units(c_in + u, n - u));
-        store_units(c_out + u, flushed(vf_add(kept, vf_mul(i, t))), n - u);
+    for (uint32_t u = 0; u < units; u += LANES) {
+        const size_t at = (size_t)(u / 16u) * 48u + u % 16u;
+        gru_units(units - u, p + at, r + at, h + u, y + u);
     }
 }
 
 static TARGET void KERNEL(lstm_cell)(uint32_t units, const float *p, const float *r, const float *c_in, float *c_out,
                                      float *y) {
-    float o[CHUNK];
-    for (uint32_t first = 0; first < units; first += CHUNK) {
-        const uint32_t n = smaller(units - first, CHUNK);
-        lstm_gates(n, p + (size_t)first * 4, r + (size_t)first * 4, c_in + first, c_out + first, o);
-        for (uint32_t u = 0; u < n; u += LANES) {
-            const vf c = load_units(c_out + first + u, n - u);
-            store_units(y + first + u, vf_mul(vf_load(o + u), tangent_hyperbolic(c)), n - u);
+    for (uint32_t u = 0; u < units; u += LANES) {
+        const size_t at = (size_t)(u / 16u) * 64u + u % 16u;
+        lstm_units(units - u, p + at, r + at, c_in + u, c_out + u, y + u);
+    }
+}
+
+/* `rows` rows from row i on, the units of one block from u on. p, q: [rows] of [gates][16], q's one behind the other */
+RNNRT_INLINE TARGET void step_cells(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u,
+                                    uint32_t gates, const float *p, size_t ldp, const float *q) {
+    const uint32_t n = smaller(s->units - u, 16u);
+    for (uint32_t k = i; k < i + rows; k++, p += ldp, q += gates * 16u) {
+        const float *h = s->h + k * s->ldh + u;
+        float *y = s->y + k * s->ldy + u;
+        for (uint32_t v = 0; v < n; v += LANES) {
+            if (gates == 4) {
+                lstm_units(n - v, p + v, q + v, s->c + k * s->ldc + u + v, s->c_out + k * s->ldc_out + u + v, y + v);
+            } else {
+                gru_units(n - v, p + v, q + v, h + v, y + v);
+            }
         }
     }
+}
+
+/* One row: the products' tiles are inlined, as calls cost more than small layers. gates: 3 for GRU, 4 for LSTM; it and the
+ * functions are constants wherever this is inlined. */
+RNNRT_INLINE TARGET void step_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
+                                  gates_function gates_w, gates_function gates_r) {
+    _Alignas(64) float own_p[64], q[64];
+    for (uint32_t b = block0; b < block1; b++) {
+        const uint32_t first = s->first + b * gates;
+        const float *p = own_p;
+        if (s->w.m) {
+            gates_w(&s->w, first, (int)gates, s->bw, own_p);
+        } else {
+            p = s->p + (size_t)b * gates * 16u;
+        }
+        gates_r(&s->r, first, (int)gates, s->br, q);
+        step_cells(s, 0, 1, b * 16u, gates, p, 0, q);
+    }
+}
+
+/* Any number of rows, any formats. */
+RNNRT_INLINE TARGET void step_blocks(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
+    _Alignas(64) float own_p[STEP_ROWS * 64], q[STEP_ROWS * 64];
+    const rows_function rows_w = s->w.m ? rows_of(s->w.m) : NULL, rows_r = rows_of(s->r.m);
+    for (uint32_t b = block0; b < block1; b++) {
+        const uint32_t first = s->first + b * gates;
+        for (uint32_t i = 0; i < s->n; i += STEP_ROWS) {
+            const uint32_t rows = smaller(s->n - i, STEP_ROWS);
+            const float *p = own_p;
+            size_t ldp = gates * 16u;
+            if (rows_w) {
+                rows_w(&s->w, i, rows, first, first + gates, s->bw, own_p, ldp);
+            } else {
+                p = s->p + i * s->ldp + (size_t)b * ldp;
+                ldp = s->ldp;
+            }
+            rows_r(&s->r, i, rows, first, first + gates, s->br, q, gates * 16u);
+            step_cells(s, i, rows, b * 16u, gates, p, ldp, q);
+        }
+    }
+}
+
+RNNRT_INLINE TARGET void step(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
+    const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
+    if (s->n == 1 && r->w8 && w->w8) {
+        step_row(s, block0, block1, gates, s8_gates, s8_gates);
+    } else if (s->n == 1 && r->w4 && w->w4) {
+        step_row(s, block0, block1, gates, s4_gates, s4_gates);
+    } else if (s->n == 1 && r->w16 && w->w16) {
+        step_row(s, block0, block1, gates, f16_gates, f16_gates);
+    } else if (s->n == 1 && r->w32 && w->w32) {
+        step_row(s, block0, block1, gates, f32_gates, f32_gates);
+    } else {
+        step_blocks(s, block0, block1, gates);
+    }
+}
+
+static TARGET void KERNEL(gru_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
+    step(s, block0, block1, 3);
+}
+
+static TARGET void KERNEL(lstm_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
+    step(s, block0, block1, 4);
 }
 
 #endif

@@ -98,42 +98,62 @@ RNNRT_INLINE TARGET vf expm1_negative(vf x) {
     return vf_add(vf_mul(scale, expm1_reduced(y.r)), vf_sub(scale, vf_set(1.0f)));
 }
 
-/* The gates' exponential: u = n + f, |f| <= 1/2, for -127 < u <= 128. Their errors may be absolute, so that u = x log2(e)
- * rounded once serves for a two-part reduction. GATE_ROUNDER brings the bias of the exponent along. */
-typedef struct gate_power {
-    vf scale; /* 2^n, inf for n = 128 */
-    vf m;     /* 2^f - 1 = f * Q(f), Q minimax of degree 5 with ln 2 in front (relative error 1.1e-8); 0 where f is 0 */
-} gate_power;
+/* The gates' exponential 2^u. Their errors may be absolute, so that u = x log2(e) rounded once serves for a two-part
+ * reduction, u = n + f, n = u rounded half to even. An ISA that has the words defines GATE_UNIT, 1 or 2, and
+ *   gate_split(u)     n and f for any u; NaN stays in f; n <= -126 may count as -126
+ *   gate_scale(v, e)  v * 2^n / GATE_UNIT, inf from n = 128 on */
+#if !defined(GATE_UNIT)
+#define GATE_UNIT 2.0f
+#define GATE_ROUNDER                                                                                                   \
+    12583038.0f /* 1.5 * 2^23 + 126, even as ROUNDER is: the bias of the exponent of 2^(n-1) comes along */
 
-#define GATE_ROUNDER 12583039.0f /* 1.5 * 2^23 + 127 */
+typedef struct gate_parts {
+    vf n; /* GATE_ROUNDER + n */
+    vf f;
+} gate_parts;
 
-RNNRT_INLINE TARGET gate_power gate_exponential(vf u) {
-    gate_power y;
-    const vf rounder_n = vf_add(u, vf_set(GATE_ROUNDER));
-    const vf f = vf_sub(u, vf_sub(rounder_n, vf_set(GATE_ROUNDER)));
+RNNRT_INLINE TARGET gate_parts gate_split(vf u) {
+    gate_parts e;
+    const vf clamped = vf_max(vf_set(-126.0f), vf_min(vf_set(128.0f), u));
+    e.n = vf_add(clamped, vf_set(GATE_ROUNDER));
+    e.f = vf_sub(clamped, vf_sub(e.n, vf_set(GATE_ROUNDER)));
+    return e;
+}
+
+/* 2^-127 comes out as 0: what 2^-126 is added to is 1 or -1. */
+RNNRT_INLINE TARGET vf gate_scale(vf v, gate_parts e) { return vf_mul(v, vi_floats(vi_shl23(vf_bits(e.n)))); }
+#endif
+
+/* (2^f - 1) * GATE_UNIT = f * Q(f), |f| <= 1/2, Q minimax of degree 5 with ln 2 in front (relative error 1.1e-8); 0 where f
+ * is 0. The unit doubles coefficients and results exactly. */
+RNNRT_INLINE TARGET vf gate_expm1(vf f) {
     const vf square = vf_mul(f, f);
-    const vf low = vf_add(vf_mul(f, vf_set(0.2402265f)), vf_set(0.6931472f));
-    const vf mid = vf_add(vf_mul(f, vf_set(0.009618037f)), vf_set(0.055503663f));
-    const vf high = vf_add(vf_mul(f, vf_set(0.00015468024f)), vf_set(0.0013387882f));
+    const vf low = vf_add(vf_mul(f, vf_set(0.2402265f * GATE_UNIT)), vf_set(0.6931472f * GATE_UNIT));
+    const vf mid = vf_add(vf_mul(f, vf_set(0.009618037f * GATE_UNIT)), vf_set(0.055503663f * GATE_UNIT));
+    const vf high = vf_add(vf_mul(f, vf_set(0.00015468024f * GATE_UNIT)), vf_set(0.0013387882f * GATE_UNIT));
     const vf q = vf_add(vf_mul(vf_add(vf_mul(high, square), mid), square), low);
-    y.m = vf_mul(q, f);
-    y.scale = vi_floats(vi_shl23(vf_bits(rounder_n)));
-    return y;
+    return vf_mul(q, f);
+}
+
+/* 1 + e^-x, so that sigmoid(x) = 1 / it; inf from x = -88.7 on down. */
+RNNRT_INLINE TARGET vf one_plus_exp_minus(vf x) {
+    const gate_parts e = gate_split(vf_mul(x, vf_set(-LOG2E)));
+    return vf_add(gate_scale(vf_add(gate_expm1(e.f), vf_set(GATE_UNIT)), e), vf_set(1.0f));
 }
 
 /* 2^128 is inf and 2^f - 1 is then 0: sigmoid(-inf) = 0. */
-RNNRT_INLINE TARGET vf sigmoid(vf x) {
-    const vf u = vf_mul(x, vf_set(-LOG2E));
-    const gate_power e = gate_exponential(vf_max(vf_set(-126.0f), vf_min(vf_set(128.0f), u)));
-    return vf_div(vf_set(1.0f), vf_add(vf_mul(vf_add(e.m, vf_set(1.0f)), e.scale), vf_set(1.0f)));
+RNNRT_INLINE TARGET vf sigmoid(vf x) { return vf_div(vf_set(1.0f), one_plus_exp_minus(x)); }
+
+/* m = e^2x - 1, at most 2^26, so that tanh x = m / (m + 2) has exact -1, 0 and 1. */
+RNNRT_INLINE TARGET vf expm1_twice(vf x) {
+    const gate_parts e = gate_split(vf_min(vf_set(26.0f), vf_mul(x, vf_set(2.0f * LOG2E))));
+    return vf_add(gate_scale(gate_expm1(e.f), e), vf_sub(gate_scale(vf_set(GATE_UNIT), e), vf_set(1.0f)));
 }
 
 /* With m = e^(2|x|) - 1: tanh |x| = m / (m + 2), which rounds to 1 from m = 2^26 on. */
 RNNRT_INLINE TARGET vf tangent_hyperbolic(vf x) {
     const vi sign = vi_and(vf_bits(x), vi_set((int32_t)0x80000000u));
-    const vf u = vf_mul(absolute(x), vf_set(2.0f * LOG2E));
-    const gate_power e = gate_exponential(vf_min(vf_set(26.0f), u));
-    const vf m = vf_add(vf_mul(e.m, e.scale), vf_sub(e.scale, vf_set(1.0f)));
+    const vf m = expm1_twice(absolute(x));
     const vf t = vf_div(m, vf_add(m, vf_set(2.0f)));
     return vi_floats(vi_or(vf_bits(t), sign));
 }

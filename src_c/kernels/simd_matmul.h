@@ -5,9 +5,11 @@
  *   vi_start(row_sum)     what an accumulator must start from, row_sum: [LANES]: 0 or a correction
  *   F32_BLOCKS, F32_BLOCKS_MANY, F32_ROWS, S8_BLOCKS, S8_BLOCKS_MANY, S8_ROWS
  *                         the tile: row blocks by rows of x, for one row of x and for many
+ *   S8_SUMS               accumulators that keep the integer products busy: a smaller tile takes two for each output
  *
  * A tile keeps its accumulators in registers over all columns and loads each weight once for all its rows of x. A tile's
- * size changes no result: each output has its own accumulators (f32: one for even and one for odd columns). */
+ * size changes no result: each output has its own accumulators (f32: one for even and one for odd columns; s8 is exact in
+ * any order). */
 #ifndef RNNRT_SIMD_MATMUL_H
 #define RNNRT_SIMD_MATMUL_H
 
@@ -17,14 +19,6 @@
 
 #define VECTORS (16 / LANES) /* in a row block */
 #define MAX_TILE 16          /* accumulators in the largest tile: blocks * VECTORS * rows of x */
-
-typedef struct product {
-    const rnnrt_matrix *m;
-    const float *x;      /* [rows of x][ldx]: f32 */
-    const int8_t *q;     /* [rows of x][ldx]: s8 */
-    const float *xscale; /* [rows of x]: s8 */
-    size_t ldx;
-} product;
 
 /* Where a tile's results go: whole blocks, so that nothing in a tile depends on the matrix's last row. */
 typedef struct target {
@@ -61,7 +55,7 @@ RNNRT_INLINE TARGET void copy_rows(target t, uint32_t n, const float *whole, int
 }
 
 /* One column of a tile: acc[] += w * x, w: [blocks][cols][16], x: [rows][ldx], both from that column on. */
-RNNRT_INLINE TARGET void f32_column(const product *p, const float *w, const float *x, int blocks, int rows,
+RNNRT_INLINE TARGET void f32_column(const rnnrt_product *p, const float *w, const float *x, int blocks, int rows,
                                     vf acc[MAX_TILE]) {
     RNNRT_UNROLL
     for (int b = 0; b < blocks; b++) {
@@ -78,9 +72,10 @@ RNNRT_INLINE TARGET void f32_column(const product *p, const float *w, const floa
 }
 
 /* blocks * VECTORS * rows <= MAX_TILE; both are constants wherever this is inlined. */
-RNNRT_INLINE TARGET void f32_tile(const product *p, uint32_t block, int blocks, int rows, target t) {
+RNNRT_INLINE TARGET void f32_tile(const rnnrt_product *p, uint32_t row, uint32_t block, int blocks, int rows,
+                                  target t) {
     const float *w = p->m->w32 + (size_t)block * p->m->cols * 16u;
-    const float *x = p->x;
+    const float *x = p->x + row * p->ldx;
     vf even[MAX_TILE], odd[MAX_TILE];
     RNNRT_UNROLL
     for (int k = 0; k < blocks * VECTORS * rows; k++) {
@@ -98,43 +93,84 @@ RNNRT_INLINE TARGET void f32_tile(const product *p, uint32_t block, int blocks, 
     }
 }
 
-RNNRT_INLINE TARGET void f32_tiles(const product *p, uint32_t block0, uint32_t block1, const float *bias, float *y,
-                                   size_t ldy, int blocks, int rows) {
+/* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
+RNNRT_INLINE TARGET void f32_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    RNNRT_UNROLL
+    for (int b = 0; b < gates; b += F32_BLOCKS) {
+        const int blocks = gates - b < F32_BLOCKS ? gates - b : F32_BLOCKS;
+        f32_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
+    }
+}
+
+/* Blocks [block0, block1) of `rows` rows of p from `row` on; blocks and rows are constants wherever this is inlined. */
+RNNRT_INLINE TARGET void f32_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                   const float *bias, float *y, size_t ldy, int blocks, int rows) {
     const uint32_t whole_blocks = p->m->rows / 16u;
     const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
     uint32_t b = block0;
     for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
-        f32_tile(p, b, blocks, rows, target_of(bias, b, block0, y, ldy));
+        f32_tile(p, row, b, blocks, rows, target_of(bias, b, block0, y, ldy));
     }
-    for (; blocks > 2 && b + 2u <= end; b += 2u) { f32_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy)); }
-    for (; b < end; b++) { f32_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy)); }
-    if (b < block1) {
+    for (; blocks > 2 && b + 2u <= end; b += 2u) { f32_tile(p, row, b, 2, rows, target_of(bias, b, block0, y, ldy)); }
+    for (; b < block1; b++) {
+        const target t = target_of(bias, b, block0, y, ldy);
         const uint32_t n = p->m->rows % 16u;
         float last_bias[16], whole[16 * F32_ROWS];
-        const target t = target_of(bias, b, block0, y, ldy);
-        f32_tile(p, b, 1, rows, whole_block(t, n, last_bias, whole));
-        copy_rows(t, n, whole, rows);
+        f32_tile(p, row, b, 1, rows, b < whole_blocks ? t : whole_block(t, n, last_bias, whole));
+        if (b == whole_blocks) { copy_rows(t, n, whole, rows); }
+    }
+}
+
+/* Each number of rows is a function of its own: together they are more than a compiler's registers can hold. */
+static RNNRT_NOINLINE TARGET void KERNEL(f32_many)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
+    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f32_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                    uint32_t block1, const float *bias, float *y, size_t ldy) {
+    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 3);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f32_two)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 2);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f32_one)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS, 1);
+}
+
+static TARGET void KERNEL(rows_f32)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                                    const float *bias, float *y, size_t ldy) {
+    const uint32_t end = row + n;
+    for (; end - row >= F32_ROWS; row += F32_ROWS, y += F32_ROWS * ldy) {
+        KERNEL(f32_many)(p, row, block0, block1, bias, y, ldy);
+    }
+    if (F32_ROWS > 3 && end - row == 3) { KERNEL(f32_three)(p, row, block0, block1, bias, y, ldy); }
+    if (F32_ROWS > 2 && end - row == 2) { KERNEL(f32_two)(p, row, block0, block1, bias, y, ldy); }
+    if (end - row == 1) { KERNEL(f32_one)(p, row, block0, block1, bias, y, ldy); }
+}
+
+/* Weights are read once for all rows of x: blocks outside, rows inside. */
+RNNRT_INLINE TARGET void all_blocks(rows_function f, const rnnrt_product *p, uint32_t n, uint32_t blocks,
+                                    uint32_t block0, uint32_t block1, const float *bias, float *y, size_t ldy) {
+    for (uint32_t b = block0, next; b < block1; b = next) {
+        next = n > 1 && block1 - b > blocks ? b + blocks : block1;
+        f(p, 0, n, b, next, bias, y + (size_t)(b - block0) * 16u, ldy);
     }
 }
 
 static TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
                                       const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
-    product p = {.m = m, .x = x, .ldx = ldx};
-    for (; n >= F32_ROWS; n -= F32_ROWS) {
-        f32_tiles(&p, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
-        p.x += F32_ROWS * ldx;
-        y += F32_ROWS * ldy;
-    }
-    for (; n > 0; n--) {
-        f32_tiles(&p, block0, block1, bias, y, ldy, F32_BLOCKS, 1);
-        p.x += ldx;
-        y += ldy;
-    }
+    const rnnrt_product p = {.m = m, .x = x, .ldx = ldx};
+    all_blocks(KERNEL(rows_f32), &p, n, F32_BLOCKS_MANY, block0, block1, bias, y, ldy);
 }
 
 /* Four columns of a tile, w: [blocks][C/4][16][4], q: [rows][ldx], both from these columns on. */
-RNNRT_INLINE TARGET void s8_columns(const product *p, const int8_t *w, size_t block_bytes, const int8_t *q, int blocks,
-                                    int rows, vi acc[MAX_TILE]) {
+RNNRT_INLINE TARGET void s8_columns(const rnnrt_product *p, const int8_t *w, size_t block_bytes, const int8_t *q,
+                                    int blocks, int rows, vi acc[MAX_TILE]) {
     vx x[S8_ROWS];
     RNNRT_UNROLL
     for (int i = 0; i < rows; i++) { x[i] = vx_set(q + (size_t)i * p->ldx); }
@@ -152,62 +188,104 @@ RNNRT_INLINE TARGET void s8_columns(const product *p, const int8_t *w, size_t bl
 }
 
 /* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start brings in wraps and is taken out again. */
-RNNRT_INLINE TARGET void s8_tile(const product *p, uint32_t block, int blocks, int rows, target t) {
+RNNRT_INLINE TARGET void s8_tile(const rnnrt_product *p, uint32_t row, uint32_t block, int blocks, int rows, target t) {
     const uint32_t groups = RNNRT_PAD(p->m->cols, 4u) / 4u;
     const size_t block_bytes = (size_t)groups * 64u;
     const int8_t *w = p->m->w8 + block * block_bytes;
-    const int8_t *q = p->q;
-    vi acc[MAX_TILE];
+    const int8_t *q = p->q + row * p->ldx;
+    const int outputs = blocks * VECTORS * rows, second = outputs * 2 <= S8_SUMS;
+    vi acc[MAX_TILE], more[MAX_TILE];
     RNNRT_UNROLL
-    for (int k = 0; k < blocks * VECTORS * rows; k++) {
+    for (int k = 0; k < outputs; k++) {
         acc[k] = vi_start(p->m->row_sum + block * 16u + k / rows * LANES);
+        more[k] = vi_set(0);
     }
-    for (uint32_t left = groups; left > 0; left--, w += 64, q += 4) {
+    uint32_t left = groups;
+    for (; second && left > 1; left -= 2, w += 128, q += 8) {
         s8_columns(p, w, block_bytes, q, blocks, rows, acc);
+        s8_columns(p, w + 64, block_bytes, q + 4, blocks, rows, more);
     }
+    for (; left > 0; left--, w += 64, q += 4) { s8_columns(p, w, block_bytes, q, blocks, rows, acc); }
     RNNRT_UNROLL
-    for (int k = 0; k < blocks * VECTORS * rows; k++) {
+    for (int k = 0; k < outputs; k++) {
+        const vi sum = second ? vi_add(acc[k], more[k]) : acc[k];
         const vf row_scale = vf_load(p->m->scale + block * 16u + k / rows * LANES);
-        const vf scale = vf_mul(row_scale, vf_set(p->xscale[k % rows]));
-        store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_mul(vf_from(acc[k]), scale));
+        const vf scale = vf_mul(row_scale, vf_set(p->xscale[row + (uint32_t)(k % rows)]));
+        store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_mul(vf_from(sum), scale));
     }
 }
 
-RNNRT_INLINE TARGET void s8_tiles(const product *p, uint32_t block0, uint32_t block1, const float *bias, float *y,
-                                  size_t ldy, int blocks, int rows) {
+/* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
+RNNRT_INLINE TARGET void s8_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    RNNRT_UNROLL
+    for (int b = 0; b < gates; b += S8_BLOCKS) {
+        const int blocks = gates - b < S8_BLOCKS ? gates - b : S8_BLOCKS;
+        s8_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
+    }
+}
+
+/* Blocks [block0, block1) of `rows` rows of p from `row` on; blocks and rows are constants wherever this is inlined. */
+RNNRT_INLINE TARGET void s8_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                  const float *bias, float *y, size_t ldy, int blocks, int rows) {
     const uint32_t whole_blocks = p->m->rows / 16u;
     const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
     uint32_t b = block0;
     for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
-        s8_tile(p, b, blocks, rows, target_of(bias, b, block0, y, ldy));
+        s8_tile(p, row, b, blocks, rows, target_of(bias, b, block0, y, ldy));
     }
-    for (; blocks > 2 && b + 2u <= end; b += 2u) { s8_tile(p, b, 2, rows, target_of(bias, b, block0, y, ldy)); }
-    for (; b < end; b++) { s8_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy)); }
-    if (b < block1) {
+    if (blocks > 3 && b + 3u <= end) { /* the gates of a GRU */
+        s8_tile(p, row, b, 3, rows, target_of(bias, b, block0, y, ldy));
+        b += 3u;
+    }
+    if (blocks > 2 && b + 2u <= end) {
+        s8_tile(p, row, b, 2, rows, target_of(bias, b, block0, y, ldy));
+        b += 2u;
+    }
+    for (; b < block1; b++) {
+        const target t = target_of(bias, b, block0, y, ldy);
         const uint32_t n = p->m->rows % 16u;
         float last_bias[16], whole[16 * S8_ROWS];
-        const target t = target_of(bias, b, block0, y, ldy);
-        s8_tile(p, b, 1, rows, whole_block(t, n, last_bias, whole));
-        copy_rows(t, n, whole, rows);
+        s8_tile(p, row, b, 1, rows, b < whole_blocks ? t : whole_block(t, n, last_bias, whole));
+        if (b == whole_blocks) { copy_rows(t, n, whole, rows); }
     }
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_many)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, S8_ROWS);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, 3);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_two)(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                                 const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, 2);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_one)(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                                 const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS, 1);
+}
+
+static TARGET void KERNEL(rows_s8)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                                   const float *bias, float *y, size_t ldy) {
+    const uint32_t end = row + n;
+    for (; end - row >= S8_ROWS; row += S8_ROWS, y += S8_ROWS * ldy) {
+        KERNEL(s8_many)(p, row, block0, block1, bias, y, ldy);
+    }
+    if (S8_ROWS > 3 && end - row == 3) { KERNEL(s8_three)(p, row, block0, block1, bias, y, ldy); }
+    if (S8_ROWS > 2 && end - row == 2) { KERNEL(s8_two)(p, row, block0, block1, bias, y, ldy); }
+    if (end - row == 1) { KERNEL(s8_one)(p, row, block0, block1, bias, y, ldy); }
 }
 
 static TARGET void KERNEL(matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
                                      const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y,
                                      size_t ldy) {
-    product p = {.m = m, .q = q, .xscale = xscale, .ldx = ldq};
-    for (; n >= S8_ROWS; n -= S8_ROWS) {
-        s8_tiles(&p, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, S8_ROWS);
-        p.q += S8_ROWS * ldq;
-        p.xscale += S8_ROWS;
-        y += S8_ROWS * ldy;
-    }
-    for (; n > 0; n--) {
-        s8_tiles(&p, block0, block1, bias, y, ldy, S8_BLOCKS, 1);
-        p.q += ldq;
-        p.xscale++;
-        y += ldy;
-    }
+    const rnnrt_product p = {.m = m, .q = q, .xscale = xscale, .ldx = ldq};
+    all_blocks(KERNEL(rows_s8), &p, n, S8_BLOCKS_MANY, block0, block1, bias, y, ldy);
 }
 
 #endif

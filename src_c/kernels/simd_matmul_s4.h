@@ -14,91 +14,119 @@
 
 #include "simd_matmul.h"
 
-typedef struct product_s4 {
-    const rnnrt_matrix *m;
-    const int8_t *q;      /* [rows of x][ldq] */
-    const int32_t *start; /* [rows of x][groups] */
-    const float *xscale;  /* [rows of x] */
-    size_t ldq;
-    uint32_t groups;
-} product_s4;
-
 /* One group of a tile: acc[] += step * sum. w: [blocks][groups][256], step: [blocks][groups][16], q: [rows][ldq],
  * start: [rows][groups], all from that group on. */
-RNNRT_INLINE TARGET void s4_group(const product_s4 *p, const uint8_t *w, const int8_t *step, const int8_t *q,
-                                  const int32_t *start, int blocks, int rows, vi acc[MAX_TILE]) {
+RNNRT_INLINE TARGET void s4_group(const rnnrt_product *p, uint32_t groups, const uint8_t *w, const int8_t *step,
+                                  const int8_t *q, const int32_t *start, int blocks, int rows, vi acc[MAX_TILE]) {
     v4 sum[MAX_TILE];
     RNNRT_UNROLL
-    for (int k = 0; k < blocks * VECTORS * rows; k++) { sum[k] = v4_start(start[(size_t)(k % rows) * p->groups]); }
+    for (int k = 0; k < blocks * VECTORS * rows; k++) { sum[k] = v4_start(start[(size_t)(k % rows) * groups]); }
     RNNRT_UNROLL
     for (int t = 0; t < 4; t++) {
         RNNRT_UNROLL
         for (int k = 0; k < blocks * VECTORS * rows; k++) {
             const int b = k / rows / VECTORS, v = k / rows % VECTORS, i = k % rows;
-            const uint8_t *tile = w + (size_t)b * p->groups * 256u + (size_t)(t * 64 + v * LANES * 4);
-            sum[k] = v4_dot8(sum[k], tile, q + (size_t)i * p->ldq + t * 8);
+            const uint8_t *tile = w + (size_t)b * groups * 256u + (size_t)(t * 64 + v * LANES * 4);
+            sum[k] = v4_dot8(sum[k], tile, q + (size_t)i * p->ldx + t * 8);
         }
     }
     RNNRT_UNROLL
     for (int k = 0; k < blocks * VECTORS * rows; k++) {
         const int b = k / rows / VECTORS, v = k / rows % VECTORS;
-        acc[k] = v4_end(acc[k], sum[k], step + (size_t)b * p->groups * 16u + v * LANES);
+        acc[k] = v4_end(acc[k], sum[k], step + (size_t)b * groups * 16u + v * LANES);
     }
 }
 
-RNNRT_INLINE TARGET void s4_tile(const product_s4 *p, uint32_t block, int blocks, int rows, target t) {
-    const uint8_t *w = p->m->w4 + (size_t)block * p->groups * 256u;
-    const int8_t *step = p->m->step + (size_t)block * p->groups * 16u;
+RNNRT_INLINE TARGET void s4_tile(const rnnrt_product *p, uint32_t row, uint32_t block, int blocks, int rows, target t) {
+    const uint32_t groups = RNNRT_PAD(p->m->cols, RNNRT_GROUP) / RNNRT_GROUP;
+    const int8_t *q = p->q + row * p->ldx;
+    const int32_t *start = p->start + (size_t)row * groups;
+    const uint8_t *w = p->m->w4 + (size_t)block * groups * 256u;
+    const int8_t *step = p->m->step + (size_t)block * groups * 16u;
     vi acc[MAX_TILE];
     RNNRT_UNROLL
     for (int k = 0; k < blocks * VECTORS * rows; k++) { acc[k] = vi_set(0); }
-    for (uint32_t g = 0; g < p->groups; g++, w += 256, step += 16) {
-        s4_group(p, w, step, p->q + (size_t)g * RNNRT_GROUP, p->start + g, blocks, rows, acc);
+    for (uint32_t g = 0; g < groups; g++, w += 256, step += 16) {
+        s4_group(p, groups, w, step, q + (size_t)g * RNNRT_GROUP, start + g, blocks, rows, acc);
     }
     RNNRT_UNROLL
     for (int k = 0; k < blocks * VECTORS * rows; k++) {
         const vf row_scale = vf_load(p->m->scale + block * 16u + k / rows * LANES);
-        const vf scale = vf_mul(row_scale, vf_set(p->xscale[k % rows]));
+        const vf scale = vf_mul(row_scale, vf_set(p->xscale[row + (uint32_t)(k % rows)]));
         store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_mul(vf_from(acc[k]), scale));
     }
 }
 
-RNNRT_INLINE TARGET void s4_tiles(const product_s4 *p, uint32_t block0, uint32_t block1, const float *bias, float *y,
-                                  size_t ldy, int blocks, int rows) {
+/* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
+RNNRT_INLINE TARGET void s4_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    RNNRT_UNROLL
+    for (int b = 0; b < gates; b += S4_BLOCKS) {
+        const int blocks = gates - b < S4_BLOCKS ? gates - b : S4_BLOCKS;
+        s4_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
+    }
+}
+
+RNNRT_INLINE TARGET void s4_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                  const float *bias, float *y, size_t ldy, int blocks, int rows) {
     const uint32_t whole_blocks = p->m->rows / 16u;
     const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
     uint32_t b = block0;
     for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
-        s4_tile(p, b, blocks, rows, target_of(bias, b, block0, y, ldy));
+        s4_tile(p, row, b, blocks, rows, target_of(bias, b, block0, y, ldy));
     }
-    for (; blocks > 1 && b < end; b++) { s4_tile(p, b, 1, rows, target_of(bias, b, block0, y, ldy)); }
-    if (b < block1) {
+    if (blocks > 3 && b + 3u <= end) { /* the gates of a GRU */
+        s4_tile(p, row, b, 3, rows, target_of(bias, b, block0, y, ldy));
+        b += 3u;
+    }
+    if (blocks > 2 && b + 2u <= end) {
+        s4_tile(p, row, b, 2, rows, target_of(bias, b, block0, y, ldy));
+        b += 2u;
+    }
+    for (; b < block1; b++) {
+        const target t = target_of(bias, b, block0, y, ldy);
         const uint32_t n = p->m->rows % 16u;
         float last_bias[16], whole[16 * S4_ROWS];
-        const target t = target_of(bias, b, block0, y, ldy);
-        s4_tile(p, b, 1, rows, whole_block(t, n, last_bias, whole));
-        copy_rows(t, n, whole, rows);
+        s4_tile(p, row, b, 1, rows, b < whole_blocks ? t : whole_block(t, n, last_bias, whole));
+        if (b == whole_blocks) { copy_rows(t, n, whole, rows); }
     }
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s4_many)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    s4_tiles(p, row, block0, block1, bias, y, ldy, S4_BLOCKS_MANY, S4_ROWS);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s4_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
+    s4_tiles(p, row, block0, block1, bias, y, ldy, S4_BLOCKS_MANY, 3);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s4_two)(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                                 const float *bias, float *y, size_t ldy) {
+    s4_tiles(p, row, block0, block1, bias, y, ldy, S4_BLOCKS_MANY, 2);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s4_one)(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                                 const float *bias, float *y, size_t ldy) {
+    s4_tiles(p, row, block0, block1, bias, y, ldy, S4_BLOCKS, 1);
+}
+
+static TARGET void KERNEL(rows_s4)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                                   const float *bias, float *y, size_t ldy) {
+    const uint32_t end = row + n;
+    for (; end - row >= S4_ROWS; row += S4_ROWS, y += S4_ROWS * ldy) {
+        KERNEL(s4_many)(p, row, block0, block1, bias, y, ldy);
+    }
+    if (S4_ROWS > 3 && end - row == 3) { KERNEL(s4_three)(p, row, block0, block1, bias, y, ldy); }
+    if (S4_ROWS > 2 && end - row == 2) { KERNEL(s4_two)(p, row, block0, block1, bias, y, ldy); }
+    if (end - row == 1) { KERNEL(s4_one)(p, row, block0, block1, bias, y, ldy); }
 }
 
 static TARGET void KERNEL(matmul_s4)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
                                      const int8_t *q, size_t ldq, const int32_t *start, const float *xscale, uint32_t n,
                                      float *y, size_t ldy) {
-    product_s4 p = {m, q, start, xscale, ldq, RNNRT_PAD(m->cols, RNNRT_GROUP) / RNNRT_GROUP};
-    for (; n >= S4_ROWS; n -= S4_ROWS) {
-        s4_tiles(&p, block0, block1, bias, y, ldy, S4_BLOCKS_MANY, S4_ROWS);
-        p.q += S4_ROWS * ldq;
-        p.start += (size_t)S4_ROWS * p.groups;
-        p.xscale += S4_ROWS;
-        y += S4_ROWS * ldy;
-    }
-    for (; n > 0; n--) {
-        s4_tiles(&p, block0, block1, bias, y, ldy, S4_BLOCKS, 1);
-        p.q += ldq;
-        p.start += p.groups;
-        p.xscale++;
-        y += ldy;
-    }
+    const rnnrt_product p = {.m = m, .q = q, .xscale = xscale, .start = start, .ldx = ldq};
+    all_blocks(KERNEL(rows_s4), &p, n, S4_BLOCKS_MANY, block0, block1, bias, y, ldy);
 }
 
 #endif

@@ -18,6 +18,7 @@
 #define S4_BLOCKS 2
 #define S4_BLOCKS_MANY 1
 #define S4_ROWS 2
+#define S8_SUMS 8
 
 typedef float32x4_t vf;
 typedef int32x4_t vi;

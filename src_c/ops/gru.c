@@ -62,7 +62,7 @@ static void step_before_product(const rnnrt_direction *d, const rnnrt_rows *rows
     const size_t ld = (size_t)GATES * d->padded;
     float *z_rows = d->product, *rh_rows = z_rows + d->padded, *q_rows = rh_rows + d->padded;
     float *z = rnnrt_gate(d, 0), *r = rnnrt_gate(d, 1), *n = rnnrt_gate(d, 2);
-    rnnrt_matmul(d->k, d->team, &d->r, d->block, middle, NULL, rows->h, rows->ldh, rows->n, d->product, ld, d->matmul);
+    rnnrt_matmul(d->k, d->team, &d->r, d->block, middle, NULL, rows->h, rows->ldh, rows->n, d->product, ld, d->for_r);
     for (uint32_t b = 0; b < rows->n; b++) {
         const float *p = rows->p + b * ld, *q = d->product + b * ld;
         rnnrt_gate_sum(d, p + Z, GATES, q + Z, 2, z);
@@ -72,7 +72,7 @@ static void step_before_product(const rnnrt_direction *d, const rnnrt_rows *rows
         memcpy(z_rows + b * ld, z, d->hidden * sizeof(float));
         d->k->binary(RNNRT_MUL, r, 1, rows->h + b * rows->ldh, 1, rh_rows + b * ld, d->hidden);
     }
-    rnnrt_matmul(d->k, d->team, &d->r, middle, end, NULL, rh_rows, ld, rows->n, q_rows, ld, d->matmul);
+    rnnrt_matmul(d->k, d->team, &d->r, middle, end, NULL, rh_rows, ld, rows->n, q_rows, ld, d->for_r);
     for (uint32_t b = 0; b < rows->n; b++) {
         if (rnnrt_row_active(rows, b)) {
             rnnrt_gate_sum(d, rows->p + b * ld + N, GATES, q_rows + b * ld, 1, n);
@@ -90,7 +90,11 @@ static void step(const rnnrt_direction *d, const rnnrt_rows *rows) {
     }
 }
 
-static const rnnrt_recurrent_kind kind = {GATES, 2, 0, 1, {RNNRT_SIGMOID, RNNRT_TANH}, step};
+static rnnrt_step_kernel fused(const rnnrt_call *call) {
+    return call->node->i[RNNRT_I_LINEAR_BEFORE_RESET] ? call->k->gru_step : NULL;
+}
+
+static const rnnrt_recurrent_kind kind = {GATES, 2, 0, 1, {RNNRT_SIGMOID, RNNRT_TANH}, step, fused};
 
 static rnnrt_status check(const rnnrt_call *call) { return rnnrt_recurrent_check(&kind, call); }
 static rnnrt_status shape(const rnnrt_call *call) { return rnnrt_recurrent_shape(&kind, call); }

@@ -70,7 +70,9 @@ static void step(const rnnrt_direction *d, const rnnrt_rows *rows) {
     }
 }
 
-static const rnnrt_recurrent_kind kind = {GATES, 3, 1, 0, {RNNRT_SIGMOID, RNNRT_TANH, RNNRT_TANH}, step};
+static rnnrt_step_kernel fused(const rnnrt_call *call) { return call->k->lstm_step; }
+
+static const rnnrt_recurrent_kind kind = {GATES, 3, 1, 0, {RNNRT_SIGMOID, RNNRT_TANH, RNNRT_TANH}, step, fused};
 
 static rnnrt_status check(const rnnrt_call *call) { return rnnrt_recurrent_check(&kind, call); }
 static rnnrt_status shape(const rnnrt_call *call) { return rnnrt_recurrent_shape(&kind, call); }

@@ -46,36 +46,6 @@ size_t rnnrt_matmul_scratch(const rnnrt_tensor *w, uint32_t n) {
            ALIGNED(4u * (size_t)n * groups_of(w->dims[1]));
 }
 
-typedef struct product {
-    const rnnrt_kernels *k;
-    const rnnrt_matrix *m;
-    uint32_t block0, n;
-    const float *bias;
-    const float *x;       /* f32, f16: [n] rows, ld apart */
-    const int8_t *q;      /* s8, s4: likewise, quantized */
-    const int32_t *start; /* s4: [n][groups] */
-    const float *scale;   /* s8, s4: [n] */
-    size_t ld;
-    float *y;
-    size_t ldy;
-} product;
-
-/* Blocks [first, end) after block0. */
-static void multiply_blocks(void *job, uint32_t first, uint32_t end) {
-    const product *p = (const product *)job;
-    const uint32_t b0 = p->block0 + first, b1 = p->block0 + end;
-    float *y = p->y + (size_t)first * RNNRT_BLOCK;
-    if (p->m->w4) {
-        p->k->matmul_s4(p->m, b0, b1, p->bias, p->q, p->ld, p->start, p->scale, p->n, y, p->ldy);
-    } else if (p->m->w16) {
-        p->k->matmul_f16(p->m, b0, b1, p->bias, p->x, p->ld, p->n, y, p->ldy);
-    } else if (p->m->w8) {
-        p->k->matmul_s8(p->m, b0, b1, p->bias, p->q, p->ld, p->scale, p->n, y, p->ldy);
-    } else {
-        p->k->matmul_f32(p->m, b0, b1, p->bias, p->x, p->ld, p->n, y, p->ldy);
-    }
-}
-
 /* -8 * the sum of 32 values in [-127, 127]. Four sums side by side in 64 bits: as x + 128, each at most 4 * 2 * 255. */
 static int32_t group_start(const int8_t *q) {
     const uint64_t lanes = UINT64_C(0x00FF00FF00FF00FF), one = UINT64_C(0x0001000100010001);
@@ -89,36 +59,69 @@ static int32_t group_start(const int8_t *q) {
     return -8 * ((int32_t)(sum * one >> 48) - 128 * (int32_t)RNNRT_GROUP); /* the top lane adds up all: <= 32 * 255 */
 }
 
-/* Once, before the rows of w are divided. */
-static void quantize(product *p, const float *x, void *scratch) {
-    const uint32_t cols = p->m->cols, n = p->n, groups = groups_of(cols);
+/* Once, before the rows of the matrix are divided. */
+static void quantize(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n, void *scratch) {
+    const uint32_t cols = p->m->cols, groups = groups_of(cols);
     float *scale = (float *)scratch;
     int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
-    const size_t ldx = p->ld, ldq = p->m->w4 ? (size_t)groups * RNNRT_GROUP : RNNRT_PAD((size_t)cols, 4u);
+    const size_t ldq = p->m->w4 ? (size_t)groups * RNNRT_GROUP : RNNRT_PAD((size_t)cols, 4u);
     int32_t *start = (int32_t *)(void *)(q + ALIGNED(n * ldq));
     for (uint32_t i = 0; i < n; i++) {
         int8_t *row = q + i * ldq;
-        scale[i] = p->k->quantize_s8(x + i * ldx, cols, row);
+        scale[i] = k->quantize_s8(x + i * ldx, cols, row);
         if (!p->m->w4) { continue; }
         const size_t done = RNNRT_PAD((size_t)cols, 4u);
         memset(row + done, 0, ldq - done);
         for (uint32_t g = 0; g < groups; g++) { start[(size_t)i * groups + g] = group_start(row + g * RNNRT_GROUP); }
     }
     p->q = q;
-    p->scale = scale;
+    p->xscale = scale;
     p->start = start;
-    p->ld = ldq;
+    p->ldx = ldq;
+}
+
+void rnnrt_product_set(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n,
+                       void *scratch) {
+    p->x = x;
+    p->q = NULL;
+    p->ldx = ldx;
+    if (!p->m->w32 && !p->m->w16) { quantize(k, p, x, ldx, n, scratch); }
+}
+
+uint64_t rnnrt_product_work(const rnnrt_matrix *m, uint32_t blocks, uint32_t n) {
+    return (uint64_t)blocks * RNNRT_BLOCK * m->cols * n * (m->w32 || m->w16 ? sizeof(float) : 1u);
+}
+
+typedef struct job {
+    const rnnrt_kernels *k;
+    rnnrt_product p;
+    uint32_t block0, n;
+    const float *bias;
+    float *y;
+    size_t ldy;
+} job;
+
+/* Blocks [first, end) after block0. */
+static void multiply_blocks(void *context, uint32_t first, uint32_t end) {
+    const job *j = (const job *)context;
+    const rnnrt_product *p = &j->p;
+    const uint32_t b0 = j->block0 + first, b1 = j->block0 + end;
+    float *y = j->y + (size_t)first * RNNRT_BLOCK;
+    if (p->m->w4) {
+        j->k->matmul_s4(p->m, b0, b1, j->bias, p->q, p->ldx, p->start, p->xscale, j->n, y, j->ldy);
+    } else if (p->m->w16) {
+        j->k->matmul_f16(p->m, b0, b1, j->bias, p->x, p->ldx, j->n, y, j->ldy);
+    } else if (p->m->w8) {
+        j->k->matmul_s8(p->m, b0, b1, j->bias, p->q, p->ldx, p->xscale, j->n, y, j->ldy);
+    } else {
+        j->k->matmul_f32(p->m, b0, b1, j->bias, p->x, p->ldx, j->n, y, j->ldy);
+    }
 }
 
 void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_team *team, const rnnrt_matrix *m, uint32_t block0,
                   uint32_t block1, const float *bias, const float *x, size_t ldx, uint32_t n, float *y, size_t ldy,
                   void *scratch) {
-    product p = {k, m, block0, n, bias, x, NULL, NULL, NULL, ldx, y, ldy};
-    uint64_t work = (uint64_t)(block1 - block0) * RNNRT_BLOCK * m->cols * n; /* < 2^31 * 2^17 * n, n is bounded */
-    if (m->w32 || m->w16) {
-        work *= sizeof(float);
-    } else {
-        quantize(&p, x, scratch);
-    }
-    rnnrt_team_split(team, block1 - block0, work, multiply_blocks, &p);
+    job j = {.k = k, .p = {.m = m}, .block0 = block0, .n = n, .bias = bias, .y = y, .ldy = ldy};
+    rnnrt_product_set(k, &j.p, x, ldx, n, scratch);
+    rnnrt_team_split(team, block1 - block0, rnnrt_product_work(m, block1 - block0, n), multiply_blocks, &j);
 }

@@ -101,6 +101,10 @@ rnnrt_matrix rnnrt_matrix_of(const rnnrt_tensor *t);
 int rnnrt_matrix_is(const rnnrt_tensor *t, uint32_t rows, uint32_t cols);
 /* Scratch bytes for n rows: quantized rows and their scales (0 for f32 and f16), rounded up to 64. */
 size_t rnnrt_matmul_scratch(const rnnrt_tensor *w, uint32_t n);
+/* p, for p->m, = n rows of x in the form it multiplies: quantized into scratch for s8 and s4, as they lie for f32 and f16. */
+void rnnrt_product_set(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n, void *scratch);
+/* Bytes of weights in these blocks times rows of x, for rnnrt_team_split: < 2^31 * 2^17 * n, n is bounded. */
+uint64_t rnnrt_product_work(const rnnrt_matrix *m, uint32_t blocks, uint32_t n);
 /* y[i*ldy + r - 16*block0] = bias[r] + w[r] . x[i*ldx ...], rows of blocks [block0, block1); see kernels.h. */
 void rnnrt_matmul(const rnnrt_kernels *k, const rnnrt_team *team, const rnnrt_matrix *m, uint32_t block0,
                   uint32_t block1, const float *bias, const float *x, size_t ldx, uint32_t n, float *y, size_t ldy,

@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* Rows (time steps x streams) of X projected at once: enough to amortize reading W, and it bounds the scratch. */
-#define MAX_ROWS 32u
+/* Rows (time steps x streams) of X projected at once. */
+#define MAX_ROWS RNNRT_RECURRENT_ROWS
 #define MAX_HIDDEN 65536
 #define GATE_BUFFERS (RNNRT_MAX_GATES + 1u)
 #define ALIGNED(bytes) (((size_t)(bytes) + 63u) / 64u * 64u)
@@ -184,16 +184,19 @@ size_t rnnrt_recurrent_scratch(const rnnrt_recurrent_kind *kind, const rnnrt_cal
     const plan s = plan_of(kind, call);
     const size_t for_w = rnnrt_matmul_scratch(call->in[RNNRT_IN_W], s.rows * s.steps);
     const size_t for_r = rnnrt_matmul_scratch(call->in[RNNRT_IN_R], s.rows);
-    return s.p_bytes + s.product_bytes + 2 * s.state_bytes + s.gate_bytes + (for_w > for_r ? for_w : for_r);
+    return s.p_bytes + s.product_bytes + 2 * s.state_bytes + s.gate_bytes + for_w + (for_r ? for_r : s.state_bytes);
 }
 
 static void set_direction(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, const plan *s, uint32_t dir,
                           rnnrt_direction *d) {
     const rnnrt_node *node = call->node;
-    const rnnrt_tensor *br = input_of(call, RNNRT_IN_BR), *peephole = input_of(call, RNNRT_IN_P);
+    const rnnrt_tensor *bw = input_of(call, RNNRT_IN_BW), *br = input_of(call, RNNRT_IN_BR);
+    const rnnrt_tensor *peephole = input_of(call, RNNRT_IN_P);
     d->k = call->k;
     d->team = call->team;
+    d->w = rnnrt_matrix_of(call->in[RNNRT_IN_W]);
     d->r = rnnrt_matrix_of(call->in[RNNRT_IN_R]);
+    d->bw = bw ? (const float *)bw->data : NULL;
     d->br = br ? (const float *)br->data : NULL;
     d->hidden = s->hidden;
     d->padded = s->padded;
@@ -213,26 +216,24 @@ static void set_direction(const rnnrt_recurrent_kind *kind, const rnnrt_call *ca
     d->product = (float *)(void *)at;
     at += s->product_bytes + 2 * s->state_bytes;
     d->gates_of_row = (float *)(void *)at;
-    d->matmul = at + s->gate_bytes;
+    d->for_w = at + s->gate_bytes;
+    d->for_r = (uint8_t *)d->for_w + rnnrt_matmul_scratch(call->in[RNNRT_IN_W], s->rows * s->steps);
 }
 
 /* p [steps][rows->n][G*Hp] = W x + BW for time steps from t on and the streams from b on. */
 static void project(const rnnrt_call *call, const plan *s, const rnnrt_direction *d, uint32_t t, uint32_t steps,
                     uint32_t b, uint32_t n) {
-    const rnnrt_matrix w = rnnrt_matrix_of(call->in[RNNRT_IN_W]);
-    const rnnrt_tensor *bw = input_of(call, RNNRT_IN_BW);
-    const float *bias = bw ? (const float *)bw->data : NULL;
     const float *x = (const float *)call->in[RNNRT_IN_X]->data + t * s->x_time + b * s->x_row;
     float *p = (float *)call->scratch;
     const uint32_t end = d->block + d->gates * (d->padded / RNNRT_BLOCK);
     const size_t ld = (size_t)d->gates * d->padded;
     if (steps == 1 || s->x_time == n * s->x_row) { /* one run of equally spaced rows */
-        rnnrt_matmul(d->k, d->team, &w, d->block, end, bias, x, s->x_row, steps * n, p, ld, d->matmul);
+        rnnrt_matmul(d->k, d->team, &d->w, d->block, end, d->bw, x, s->x_row, steps * n, p, ld, d->for_w);
         return;
     }
     for (uint32_t i = 0; i < n; i++) {
-        rnnrt_matmul(d->k, d->team, &w, d->block, end, bias, x + i * s->x_row, s->x_time, steps, p + i * ld, n * ld,
-                     d->matmul);
+        rnnrt_matmul(d->k, d->team, &d->w, d->block, end, d->bw, x + i * s->x_row, s->x_time, steps, p + i * ld, n * ld,
+                     d->for_w);
     }
 }
 
@@ -277,10 +278,17 @@ static void write_masked(const plan *s, const rnnrt_rows *rows, float *y) {
 static void run_steps(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, const plan *s, const rnnrt_direction *d,
                       int reverse, uint32_t b, rnnrt_rows *rows, place hold, float *y) {
     const size_t ld = (size_t)rows->n * d->gates * d->padded;
+    const rnnrt_step_kernel fused = kind->fused && d->default_cell && !rows->lens ? kind->fused(call) : NULL;
     for (uint32_t done = 0; done < s->time; done += s->steps) {
         const uint32_t n = s->time - done < s->steps ? s->time - done : s->steps;
         const uint32_t t = reverse ? s->time - done - n : done;
-        project(call, s, d, t, n, b, rows->n);
+        rows->x = NULL;
+        if (fused && n == 1) { /* no other step shares W's weights */
+            rows->x = (const float *)call->in[RNNRT_IN_X]->data + t * s->x_time + b * s->x_row;
+            rows->ldx = s->x_row;
+        } else {
+            project(call, s, d, t, n, b, rows->n);
+        }
         for (uint32_t i = 0; i < n; i++) {
             const uint32_t step = reverse ? n - 1 - i : i;
             float *y_t = y ? y + (size_t)(t + step) * s->y_time : NULL;
@@ -288,7 +296,11 @@ static void run_steps(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, 
             rows->p = (const float *)call->scratch + step * ld;
             rows->y = y_t && !rows->lens ? y_t : hold.data;
             rows->ldy = y_t && !rows->lens ? s->y_row : hold.ld;
-            kind->step(d, rows);
+            if (fused) {
+                rnnrt_recurrent_fused(d, fused, rows);
+            } else {
+                kind->step(d, rows);
+            }
             if (y_t && rows->lens) { write_masked(s, rows, y_t); }
             rows->h = rows->y;
             rows->ldh = rows->ldy;
@@ -332,6 +344,8 @@ static void run_direction(const rnnrt_recurrent_kind *kind, const rnnrt_call *ca
 }
 
 void rnnrt_recurrent_run(const rnnrt_recurrent_kind *kind, const rnnrt_call *call) {
+    const rnnrt_step_kernel kernel = kind->fused ? kind->fused(call) : NULL;
+    if (kernel && rnnrt_recurrent_plain_step(kind, call, kernel)) { return; }
     const plan s = plan_of(kind, call);
     for (uint32_t b = 0; b < s.batch; b += MAX_ROWS) {
         const uint32_t n = s.batch - b < MAX_ROWS ? s.batch - b : MAX_ROWS;
@@ -342,7 +356,7 @@ void rnnrt_recurrent_run(const rnnrt_recurrent_kind *kind, const rnnrt_call *cal
 void rnnrt_recurrent_product(const rnnrt_direction *d, const rnnrt_rows *rows) {
     const uint32_t end = d->block + d->gates * (d->padded / RNNRT_BLOCK);
     rnnrt_matmul(d->k, d->team, &d->r, d->block, end, d->br, rows->h, rows->ldh, rows->n, d->product,
-                 (size_t)d->gates * d->padded, d->matmul);
+                 (size_t)d->gates * d->padded, d->for_r);
 }
 
 void rnnrt_gate_sum(const rnnrt_direction *d, const float *p, uint32_t p_gates, const float *q, uint32_t q_gates,

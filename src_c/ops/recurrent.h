@@ -36,6 +36,8 @@ enum rnnrt_recurrent_int {
 };
 #define RNNRT_RECURRENT_INTS "hidden_size direction layout linear_before_reset input_forget clip_set activations..."
 #define RNNRT_RECURRENT_FLOATS "clip alpha_beta..."
+#define RNNRT_RECURRENT_ROWS                                                                                           \
+    32u /* streams at once: enough to amortize reading the weights, and it bounds the scratch */
 #define RNNRT_MAX_GATES 4u
 #define RNNRT_MAX_ACTIVATIONS 3u
 
@@ -43,8 +45,8 @@ enum rnnrt_recurrent_int {
 typedef struct rnnrt_direction {
     const rnnrt_kernels *k;
     const rnnrt_team *team;
-    rnnrt_matrix r;
-    const float *br; /* indexed by rows of R, or NULL */
+    rnnrt_matrix w, r;
+    const float *bw, *br; /* indexed by rows of W and R, or NULL */
     uint32_t hidden, padded;
     uint32_t block; /* first 16-row block of this direction, in W and in R */
     uint32_t gates;
@@ -55,7 +57,7 @@ typedef struct rnnrt_direction {
     const float *peephole; /* [3][padded]: i o f, or NULL */
     float *product;        /* [rows][gates * padded]: the recurrent part */
     float *gates_of_row;   /* [RNNRT_MAX_GATES + 1][padded]: one row's gates, and one more for a product */
-    void *matmul;          /* scratch of rnnrt_matmul */
+    void *for_w, *for_r;   /* scratch of products with W and with R */
 } rnnrt_direction;
 
 /* The rows (streams) of one time step. y and h, c and c_out may be the same memory. */
@@ -63,12 +65,16 @@ typedef struct rnnrt_rows {
     uint32_t n;
     uint32_t t;          /* time index */
     const int32_t *lens; /* [n] or NULL */
-    const float *p;      /* [n][gates * padded]: the input's part */
-    const float *h, *c;  /* state before: rows of H, ldh and ldc apart; c: LSTM only */
+    const float *x;      /* [n] rows of X, ldx apart: a fused step that starts from x; NULL: p holds its part */
+    size_t ldx;
+    const float *p;     /* [n][gates * padded]: the input's part */
+    const float *h, *c; /* state before: rows of H, ldh and ldc apart; c: LSTM only */
     size_t ldh, ldc;
     float *y, *c_out; /* state after */
     size_t ldy, ldc_out;
 } rnnrt_rows;
+
+typedef void (*rnnrt_step_kernel)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
 
 typedef struct rnnrt_recurrent_kind {
     uint8_t gates, activations;
@@ -76,6 +82,7 @@ typedef struct rnnrt_recurrent_kind {
     uint8_t has_reset;                       /* GRU: linear_before_reset */
     int32_t defaults[RNNRT_MAX_ACTIVATIONS]; /* rnnrt_unary */
     void (*step)(const rnnrt_direction *d, const rnnrt_rows *rows);
+    rnnrt_step_kernel (*fused)(const rnnrt_call *call); /* the kernel for a default cell, or NULL */
 } rnnrt_recurrent_kind;
 
 rnnrt_status rnnrt_recurrent_check(const rnnrt_recurrent_kind *kind, const rnnrt_call *call);
@@ -94,6 +101,13 @@ static inline int rnnrt_row_active(const rnnrt_rows *rows, uint32_t b) {
 static inline float *rnnrt_gate(const rnnrt_direction *d, uint32_t i) {
     return d->gates_of_row + (size_t)i * d->padded;
 }
+
+/* A whole step of rows that all take part. Scratch: d->for_w and d->for_r. */
+void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernel kernel, const rnnrt_rows *rows);
+
+/* A node's whole run when it is one plain step from states given (an rnnrt_step of a model with one such layer): returns 0
+ * and does nothing where it is not. Scratch: for W, then for R, RNNRT_RECURRENT_ROWS rows at most. */
+int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, rnnrt_step_kernel kernel);
 
 /* d->product [n][gates * padded] = R h + BR, all rows of R of this direction. */
 void rnnrt_recurrent_product(const rnnrt_direction *d, const rnnrt_rows *rows);

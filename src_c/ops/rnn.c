@@ -17,7 +17,7 @@ static void step(const rnnrt_direction *d, const rnnrt_rows *rows) {
     }
 }
 
-static const rnnrt_recurrent_kind kind = {1, 1, 0, 0, {RNNRT_TANH}, step};
+static const rnnrt_recurrent_kind kind = {1, 1, 0, 0, {RNNRT_TANH}, step, NULL};
 
 static rnnrt_status check(const rnnrt_call *call) { return rnnrt_recurrent_check(&kind, call); }
 static rnnrt_status shape(const rnnrt_call *call) { return rnnrt_recurrent_shape(&kind, call); }

@@ -210,6 +210,7 @@ static void check_size(uint32_t n) {
         check_cells(n, (enum fill)fill, 0);
         check_cells(n, (enum fill)fill, 1);
     }
+    check_steps(n);
 }
 
 static int available(const char *isa) {

@@ -40,6 +40,8 @@ void check_weights(uint32_t cols);
 void check_halves(void);
 /* check_elementwise.c */
 void check_elementwise(void);
+/* check_steps.c */
+void check_steps(uint32_t units);
 /* check_accuracy.c: over every stride-th float. */
 void check_accuracy(uint32_t stride);
 

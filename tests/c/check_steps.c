@@ -1,0 +1,198 @@
+/* Checks the recurrent steps of every kernel table: bit-equal to the scalar table, and there to products and cell apart. */
+#include <string.h>
+
+#include "checker.h"
+
+#define MAX_UNITS 96u
+#define MAX_ROWS 9u
+
+typedef struct layer {
+    rnnrt_recurrent_step step;
+    rnnrt_matrix w, r;
+    uint32_t gates;
+    uint32_t block0, block1;
+    int y_is_h, c_in_place;
+} layer;
+
+/* A matrix's constants and what multiplies it. */
+typedef struct constants {
+    float scale[4 * MAX_UNITS], bias[4 * MAX_UNITS], xscale[MAX_ROWS];
+    int32_t row_sum[4 * MAX_UNITS];
+    int8_t q[MAX_ROWS * (MAX_UNITS + 32u)];
+    int8_t step[4 * MAX_UNITS * (MAX_UNITS / 32u + 1u)];
+    int32_t start[MAX_ROWS * (MAX_UNITS / 32u + 1u)];
+} constants;
+
+static constants of_w, of_r;
+static float x[MAX_ROWS * MAX_UNITS], h[MAX_ROWS * MAX_UNITS], h_copy[MAX_ROWS * MAX_UNITS], c[MAX_ROWS * MAX_UNITS];
+
+/* y: [n][ldy], then for LSTM c_out: [n][ldc_out] */
+static void run_step(const rnnrt_kernels *k, const void *of, float *y) {
+    const layer *l = of;
+    rnnrt_recurrent_step s = l->step;
+    s.y = y;
+    s.c_out = y + s.n * s.ldy;
+    if (l->y_is_h) { s.h = y; }
+    if (l->c_in_place) { s.c = s.c_out; }
+    (l->gates == 3 ? k->gru_step : k->lstm_step)(&s, l->block0, l->block1);
+}
+
+static void moderate(float *to, size_t n) {
+    for (size_t i = 0; i < n; i++) { to[i] = (float)(int32_t)draw() * 0x1p-29f; }
+}
+
+enum format { F32, F16, S8, S4 };
+
+/* w8: [rows/16][padded/4][16][4], 0 where there is no column. */
+static void set_s8(rnnrt_matrix *m, constants *k, int buffer, uint32_t padded) {
+    int8_t *w = bytes(buffer, (size_t)m->rows * padded, draw() % 8 ? 0 : 3);
+    for (uint32_t row = 0; row < m->rows; row++) {
+        k->row_sum[row] = 0;
+        for (uint32_t col = 0; col < padded; col++) {
+            int8_t *weight = w + (size_t)(row / 16) * padded * 16 + col / 4 * 64 + row % 16 * 4 + col % 4;
+            *weight = col < m->cols ? *weight : 0;
+            k->row_sum[row] += *weight;
+        }
+    }
+    m->w8 = w;
+    m->row_sum = k->row_sum;
+}
+
+static void set_weights(rnnrt_matrix *m, constants *k, int buffer, enum format format) {
+    const uint32_t groups = RNNRT_PAD(m->cols, 32u) / 32u;
+    const size_t count = (size_t)m->rows * m->cols;
+    for (uint32_t row = 0; row < m->rows; row++) { k->scale[row] = (float)(draw() % 64 + 1) * 0x1p-14f; }
+    if (format == F32) {
+        m->w32 = floats(buffer, count, MODERATE);
+    } else if (format == F16) {
+        uint16_t *w = at(buffer, count * sizeof *w);
+        for (size_t i = 0; i < count; i++) { w[i] = (uint16_t)(draw() & 0xBFFFu); } /* |w| < 2 */
+        m->w16 = w;
+    } else if (format == S8) {
+        set_s8(m, k, buffer, RNNRT_PAD(m->cols, 4u));
+        m->scale = k->scale;
+    } else {
+        uint8_t *w = at(buffer, (size_t)m->rows * groups * 16u);
+        for (size_t i = 0; i < (size_t)m->rows * groups * 16u; i++) { w[i] = (uint8_t)draw(); }
+        for (size_t i = 0; i < (size_t)m->rows * groups; i++) { k->step[i] = (int8_t)(draw() % 255 - 127); }
+        m->w4 = w;
+        m->step = k->step;
+        m->scale = k->scale;
+    }
+}
+
+/* rows: a multiple of 16. Weights go to a guarded buffer, activations are the n rows of `from`, cols apart. */
+static void make_product(rnnrt_product *p, rnnrt_matrix *m, constants *k, int buffer, uint32_t rows, uint32_t cols,
+                         uint32_t n, const float *from, enum format format) {
+    const uint32_t groups = RNNRT_PAD(cols, 32u) / 32u;
+    memset(m, 0, sizeof *m);
+    memset(p, 0, sizeof *p);
+    m->rows = rows;
+    m->cols = cols;
+    p->m = m;
+    moderate(k->bias, rows);
+    set_weights(m, k, buffer, format);
+    if (format == F32 || format == F16) {
+        p->x = from;
+        p->ldx = cols;
+        return;
+    }
+    p->q = k->q;
+    p->ldx = (format == S4 ? groups * 32u : RNNRT_PAD(cols, 4u)) + n % 2;
+    p->xscale = k->xscale;
+    p->start = k->start;
+    memset(k->q, 0, sizeof k->q);
+    for (uint32_t i = 0; i < n; i++) {
+        int8_t *q = k->q + i * p->ldx;
+        k->xscale[i] = scalar->quantize_s8(from + (size_t)i * cols, cols, q);
+        for (uint32_t g = 0; format == S4 && g < groups; g++) {
+            int32_t sum = 0;
+            for (uint32_t col = 0; col < 32; col++) { sum += q[g * 32 + col]; }
+            k->start[i * groups + g] = -8 * sum;
+        }
+    }
+}
+
+/* The same by the scalar table's matmul and cell; y as in run_step. */
+static void compare(const layer *l, const float *y) {
+    static float p[MAX_ROWS * 4 * MAX_UNITS], q[MAX_ROWS * 4 * MAX_UNITS];
+    const rnnrt_recurrent_step *s = &l->step;
+    const uint32_t blocks = RNNRT_PAD(s->units, 16u) / 16 * l->gates;
+    const size_t ld = (size_t)blocks * 16;
+    const rnnrt_product *products[2] = {&s->w, &s->r};
+    for (int i = 0; i < 2; i++) {
+        const rnnrt_product *m = products[i];
+        const float *bias = i ? s->br : s->bw;
+        float *to = i ? q : p;
+        if (!m->m) {
+            for (uint32_t row = 0; row < s->n; row++) { memcpy(to + row * ld, s->p + row * s->ldp, ld * sizeof *to); }
+        } else if (m->m->w4) {
+            scalar->matmul_s4(m->m, 0, blocks, bias, m->q, m->ldx, m->start, m->xscale, s->n, to, ld);
+        } else if (m->m->w16) {
+            scalar->matmul_f16(m->m, 0, blocks, bias, m->x, m->ldx, s->n, to, ld);
+        } else if (m->q) {
+            scalar->matmul_s8(m->m, 0, blocks, bias, m->q, m->ldx, m->xscale, s->n, to, ld);
+        } else {
+            scalar->matmul_f32(m->m, 0, blocks, bias, m->x, m->ldx, s->n, to, ld);
+        }
+    }
+    int wrong = 0;
+    for (uint32_t i = 0; i < s->n; i++) {
+        float new_y[MAX_UNITS], new_c[MAX_UNITS] = {0};
+        if (l->gates == 3) {
+            scalar->gru_cell(s->units, p + i * ld, q + i * ld, h_copy + (size_t)i * s->units, new_y);
+        } else {
+            scalar->lstm_cell(s->units, p + i * ld, q + i * ld, c + (size_t)i * s->units, new_c, new_y);
+        }
+        for (uint32_t u = l->block0 * 16; u < s->units && u < l->block1 * 16; u++) {
+            wrong |= bits_of(new_y[u]) != bits_of(y[i * s->ldy + u]);
+            wrong |= l->gates == 4 && bits_of(new_c[u]) != bits_of(y[s->n * s->ldy + i * s->ldc_out + u]);
+        }
+    }
+    references++;
+    if (wrong) { fail(l->gates == 3 ? "gru_step" : "lstm_step", "scalar against matmul and cell"); }
+}
+
+static void check_step(uint32_t units, uint32_t gates, uint32_t n) {
+    const uint32_t blocks = RNNRT_PAD(units, 16u) / 16, rows = gates * blocks * 16, kind = draw();
+    const uint32_t inputs = draw() % 5 ? draw() % 40 + 1 : units;
+    static float before[2 * MAX_ROWS * (MAX_UNITS + 1u)];
+    layer l = {.gates = gates, .block1 = blocks, .y_is_h = kind >> 8 & 1, .c_in_place = kind >> 9 & 1};
+    rnnrt_recurrent_step *s = &l.step;
+    moderate(x, (size_t)n * inputs);
+    moderate(h, (size_t)n * units);
+    moderate(c, (size_t)n * units);
+    memcpy(h_copy, h, sizeof h);
+    make_product(&s->r, &l.r, &of_r, IN0, rows, units, n, h_copy, (enum format)(kind >> 12 & 3));
+    if (kind >> 1 & 1) {
+        make_product(&s->w, &l.w, &of_w, IN1, rows, inputs, n, x,
+                     (enum format)((kind >> 2 & 3 ? kind >> 12 : kind >> 14) & 3));
+    } else {
+        s->ldp = rows + n % 3;
+        s->p = floats(IN1, (n - 1) * s->ldp + rows, MODERATE);
+    }
+    s->bw = kind >> 3 & 1 ? of_w.bias : NULL;
+    s->br = kind >> 4 & 1 ? of_r.bias : NULL;
+    s->units = units;
+    s->n = n;
+    s->h = h;
+    s->c = c;
+    s->ldh = s->ldc = units;
+    s->ldy = l.y_is_h ? units : units + n % 2;
+    s->ldc_out = units;
+    s->ldh = units;
+    if (kind >> 10 & 1) { l.block0 = blocks / 2; }
+    const size_t size = n * s->ldy + (gates == 4 ? (size_t)n * units : 0);
+    memcpy(before, h, (size_t)n * units * sizeof *h);
+    memcpy(before + n * s->ldy, c, (size_t)n * units * sizeof *c);
+    compare(&l, check(gates == 3 ? "gru_step" : "lstm_step", run_step, &l, before, size));
+}
+
+void check_steps(uint32_t units) {
+    static const uint32_t rows[] = {1, 1, 2, 3, 4, 5, 9};
+    for (uint32_t i = 0; units <= MAX_UNITS && i < sizeof rows / sizeof *rows; i++) {
+        for (uint32_t gates = 3; gates <= 4; gates++) {
+            for (uint32_t repeat = 0; repeat < 6; repeat++) { check_step(units, gates, rows[i]); }
+        }
+    }
+}
