@@ -1,4 +1,6 @@
 /* Packed matrices in a file: their bytes, and what must hold of these for every instruction set to compute the same. */
+#include <string.h>
+
 #include "model.h"
 
 uint64_t rnnrt_packed_bytes(uint32_t layout, uint32_t dtype, uint32_t rows, uint32_t cols) {
@@ -34,20 +36,44 @@ static int f16_is_sound(const rnnrt_matrix *m) {
     return 1;
 }
 
+#define RUN 128u /* tiles added up in 16 bits: 2 * 255 * RUN < 2^16 */
+#define EVEN_BYTES UINT64_C(0x00FF00FF00FF00FF)
+#define ONES UINT64_C(0x0101010101010101)
+#define TOPS UINT64_C(0x8080808080808080)
+
+/* sum [16] = the rows' sums over w [groups][16][4]; 0 where a weight is -128. Eight bytes at a time, since this is most of
+ * what opening a large file costs: a weight plus 128 is 0..255, 0 for -128; two of a row's four are added beside the others
+ * in 16 bits. Words hold two rows, the lower first: files are little-endian and used in place. */
+static int block_sums(const int8_t *w, uint32_t groups, int32_t *sum) {
+    uint64_t zeros = 0; /* the top bit of a byte: it, or one below it, has been 0 */
+    memset(sum, 0, RNNRT_BLOCK * sizeof *sum);
+    for (uint32_t g = 0; g < groups;) {
+        uint64_t pairs[8] = {0};
+        const uint32_t end = groups - g < RUN ? groups : g + RUN;
+        const int32_t bias = (int32_t)(end - g) * 4 * 128;
+        for (; g < end; g++, w += 64) {
+            uint64_t words[8];
+            memcpy(words, w, sizeof words);
+            for (uint32_t i = 0; i < 8; i++) {
+                const uint64_t v = words[i] ^ TOPS;
+                zeros |= (v - ONES) & ~v;
+                pairs[i] += (v & EVEN_BYTES) + (v >> 8 & EVEN_BYTES);
+            }
+        }
+        for (uint32_t r = 0; r < RNNRT_BLOCK; r++) { /* |sum| <= 131072 * 128 = 2^24 */
+            const uint64_t row = pairs[r / 2] >> r % 2 * 32;
+            sum[r] += (int32_t)(row & 0xFFFFu) + (int32_t)(row >> 16 & 0xFFFFu) - bias;
+        }
+    }
+    return !(zeros & TOPS);
+}
+
 /* Weights never -128 (the sign trick of AVX2 would wrap), row sums right, scales finite, padding zero. */
 static int s8_is_sound(const rnnrt_matrix *m) {
     const uint32_t groups = RNNRT_PAD(m->cols, 4u) / 4u;
     for (uint32_t block = 0; block < RNNRT_PAD(m->rows, RNNRT_BLOCK) / RNNRT_BLOCK; block++) {
-        const int8_t *w = m->w8 + (size_t)block * groups * 64u;
-        int32_t sum[RNNRT_BLOCK] = {0}; /* |sum| <= 131072 * 128 = 2^24 */
-        int8_t least = 0;
-        for (uint32_t g = 0; g < groups; g++, w += 64) {
-            for (uint32_t r = 0; r < RNNRT_BLOCK; r++) {
-                sum[r] += w[r * 4] + w[r * 4 + 1] + w[r * 4 + 2] + w[r * 4 + 3];
-            }
-            for (uint32_t b = 0; b < 64; b++) least = w[b] < least ? w[b] : least;
-        }
-        if (least == -128) return 0;
+        int32_t sum[RNNRT_BLOCK];
+        if (!block_sums(m->w8 + (size_t)block * groups * 64u, groups, sum)) return 0;
         for (uint32_t r = 0; r < RNNRT_BLOCK; r++) {
             const uint32_t row = block * RNNRT_BLOCK + r;
             if (m->row_sum[row] != sum[r] || !scale_is_sound(m, row)) return 0;
