@@ -190,6 +190,17 @@ def _assemble(sections: list[tuple[bytes, int]], features: int, flags: int) -> b
     return header + struct.pack("<I", crc32c(header + table)) + bytes(table) + bytes(body)
 
 
+def without_meta(blob: bytes | memoryview) -> bytes:
+    """The same model without the converter's report, which the runtime never reads: for flash."""
+    view = memoryview(blob).cast("B")
+    sections: list[tuple[bytes, int]] = []
+    for kind in range(1, SECTIONS + 1):
+        _, _, start, size, count, _ = SECTION_RECORD.unpack_from(view, HEADER + (kind - 1) * SECTION_RECORD.size)
+        sections.append((b"{}" if kind == META else bytes(view[start : start + size]), count))
+    features, flags = struct.unpack_from("<I", view, 12)[0], struct.unpack_from("<I", view, 28)[0]
+    return _assemble(sections, features, flags)
+
+
 def save(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file that is either complete or not there: temporary file beside it, fsync, rename.
 

@@ -89,6 +89,13 @@ cdef class ModelCore:
         """Bytes of the model file."""
         return self.view.len
 
+    def _sizes(self, uint32_t max_time, uint32_t batch):
+        """Bytes that rnnrt_model_init and rnnrt_state_init need here."""
+        cdef size_t model_bytes, state_bytes
+        check(rnnrt_model_size(self.view.buf, self.view.len, &model_bytes))
+        check(rnnrt_state_size(self.model, max_time, batch, &state_bytes))
+        return model_bytes, state_bytes
+
     def _blob(self):
         """A copy of the model file's bytes."""
         return (<const char *>self.view.buf)[:self.view.len]

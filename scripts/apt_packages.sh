@@ -14,6 +14,9 @@ packages=(
     libclang-rt-dev         # its sanitizers and libFuzzer
     gcc-aarch64-linux-gnu   # the NEON kernels, compiled here
     libc6-dev-arm64-cross
+    gcc-arm-none-eabi       # exported models, compiled for Cortex-M here
+    libnewlib-arm-none-eabi
+    qemu-system-arm         # and run on emulated boards
     qemu-user               # and run here
     valgrind                # the kernels' reads and writes, checked
 )

@@ -11,6 +11,7 @@ from rnnrt.cli.bench import bench
 from rnnrt.cli.convert import convert
 from rnnrt.cli.doctor import doctor
 from rnnrt.cli.exits import ErrorMappingGroup, Exit
+from rnnrt.cli.export import export
 from rnnrt.cli.inspect import inspect
 from rnnrt.cli.run import run
 from rnnrt.cli.verify import verify
@@ -25,7 +26,7 @@ def app() -> None:
     """
 
 
-for _command in (convert, inspect, verify, run, bench, doctor):
+for _command in (convert, inspect, verify, run, bench, doctor, export):
     app.add_command(_command)
 
 

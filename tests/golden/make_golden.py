@@ -136,6 +136,37 @@ def _choices(seed: int) -> ir.Graph:
     return graph
 
 
+def _small(op: str, inputs: int, *, seed: int) -> ir.Graph:
+    """X [T, B, inputs] through 64 recurrent units and dense layers: what runs on a microcontroller.
+
+    A GRU between two layers of 64 with a gain at the end, as in NSNet2; an LSTM with 12 words to choose from.
+    """
+    gru = op == "GRU"
+    graph = _recurrent(
+        op, 64 if gru else inputs, 64, seed=seed, gates=3 if gru else 4, **({"linear_before_reset": 1} if gru else {})
+    )
+    rng = np.random.default_rng(seed + 100)
+    f32, classes = np.dtype("float32"), 64 if gru else 12
+    graph.constants |= {"out.w": _weights(rng, classes, 64), "out.b": _weights(rng, classes)}
+    cell, node = graph.nodes[0], ir.Node
+    last = [node("Squeeze", "squeeze", ["y"], ["s"], {"axes": [1]})]
+    if gru:
+        graph.constants |= {"in.w": _weights(rng, 64, inputs), "in.b": _weights(rng, 64)}
+        first = [node("Gemm", "in", ["x", "in.w", "in.b"], ["a"], {"transB": 1, "activation": "Relu"})]
+        cell.inputs[0] = "a"
+        last.append(node("Gemm", "out", ["s", "out.w", "out.b"], ["z"], {"transB": 1, "activation": "Sigmoid"}))
+    else:
+        first = []
+        last.append(node("Gemm", "out", ["s", "out.w", "out.b"], ["logits"], {"transB": 1}))
+        last.append(node("Softmax", "softmax", ["logits"], ["z"], {"axis": -1}))
+    graph.nodes = [*first, cell, *last]
+    graph.inputs = [ir.Value("x", f32, (T, B, inputs))]
+    shapes: dict[str, ir.Shape] = {"a": (T, B, 64), "s": (T, B, 64), "logits": (T, B, classes), "z": (T, B, classes)}
+    graph.values |= {name: ir.Value(name, f32, shape) for name, shape in shapes.items()}
+    graph.outputs = [graph.values["z"]]
+    return graph
+
+
 def models() -> dict[str, Made]:
     """Name -> (graph, quantize mode)."""
     return {
@@ -156,6 +187,8 @@ def models() -> dict[str, Made]:
         "layers_f32": (_layers(7), "float"),
         "layers_s8": (_layers(8), "int8"),
         "choices_f32": (_choices(9), "float"),
+        "denoiser_s8": (_small("GRU", 64, seed=9), "int8"),
+        "keyword_s8": (_small("LSTM", 40, seed=10), "int8"),
     }
 
 
