@@ -48,6 +48,7 @@ def isas(sources: Path = SOURCES) -> list[str]:
 def amalgamate(
     operators: Collection[str] | None = None,
     isas_wanted: Collection[str] | None = None,
+    weights: Collection[str] | None = None,
     *,
     made_by: str = "scripts/amalgamate.py",
     sources: Path = SOURCES,
@@ -60,6 +61,9 @@ def amalgamate(
         ONNX names of the operators that are needed; default: all.
     isas_wanted : collection of str, optional
         Instruction sets to keep beside "scalar"; default: all.
+    weights : collection of str, optional
+        Formats of packed weights to keep, as in the kernels' names: "f32", "s8", ...; default: all. Models with others
+        are refused.
     made_by : str
         What the first line says.
     sources : Path
@@ -73,7 +77,7 @@ def amalgamate(
     Raises
     ------
     ValueError
-        An operator or instruction set that the library does not have.
+        An operator, instruction set or weight format that the library does not have.
     """
     header = (sources / "include/rnnrt.h").read_text(encoding="utf-8")
     known = isas(sources)
@@ -91,6 +95,8 @@ def amalgamate(
     _drop_rows(units, "dispatch", r"\{{&({})\b[^}}]*\}},?", gone)
     public = set().union(*(item.names for item in c_text.items(_public_part(header))))
     _make_static(units, public)
+    _keep_reachable(units, public)
+    _drop_kernels(units, weights)
     _keep_reachable(units, public)
     prologue = _PROLOGUE.format(version=version(sources), made_by=made_by)
     return _write(units, prologue), header
@@ -262,6 +268,28 @@ def _keep_reachable(units: list[_Unit], public: Collection[str]) -> None:
             todo += defines.get(name, ())
     for unit in units:
         unit.items = [item for item in unit.items if id(item) in reached]
+
+
+def _drop_kernels(units: Iterable[_Unit], weights: Collection[str] | None) -> None:
+    """Take kernels that nothing calls, or products of other weights, out of the tables: their members are null."""
+    items = [item for unit in units for item in unit.items]
+    (kernels,) = (item for item in items if "rnnrt_kernels" in item.names and item.is_type)
+    members = re.findall(r"\(\*(\w+)\)\(", kernels.text)
+    called = set(re.findall(r"->\s*(\w+)", "\n".join(item.text for item in items)))
+    unused = [member for member in members if member not in called]
+    if weights is not None:
+        formats = {member.removeprefix("matmul_") for member in members if member.startswith("matmul_")}
+        if unknown := sorted(set(weights) - formats):
+            raise ValueError(f"unknown weight formats {unknown}, expected some of {sorted(formats)}")
+        unused += [f"matmul_{name}" for name in formats - set(weights)]
+        (mask,) = (item for item in items if "RNNRT_WEIGHTS" in item.names)
+        bits = " | ".join(f"1u << RNNRT_{name.upper()}" for name in sorted(weights)) or "0u"
+        mask.text = re.sub(r"0xFFFFFFFFu", f"({bits})", mask.text)
+    if unused:
+        entry = re.compile(rf"\.(?:{'|'.join(unused)}) = \w+,?")
+        for item in items:
+            if "RNNRT_TABLE" in item.names or re.search(r"\brnnrt_kernels_\w+ = ", item.text):
+                item.text = entry.sub("", item.text)
 
 
 # ---- writing ----

@@ -104,8 +104,9 @@ def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None 
     """
     parsed = read.parse(blob)
     operators = sorted({node.op for node in parsed.nodes})
+    weights = sorted({value.dtype for value in parsed.values if value.kind == "const" and value.layout != "plain"})
     chosen = sorted({"scalar", *(amalgamate.isas() if isas is None else isas)})
-    runtime, header = amalgamate.amalgamate(operators, chosen, made_by="rnnrt export")
+    runtime, header = amalgamate.amalgamate(operators, chosen, weights, made_by="rnnrt export")
     live = -(-sum(value.kind != "const" for value in parsed.values) // _LIVE_STEP) * _LIVE_STEP
     state_bytes = golden.state_bytes
     if live < _MAX_LIVE:  # the library's tables would be far too large: on the stack, and one in the state
@@ -125,6 +126,7 @@ def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None 
         "ports": _port_macros(name.upper(), golden),
         "operators": ", ".join(operators),
         "isas": ", ".join(chosen),
+        "weights": ", ".join(weights) or "none",
         **_check_parts(name, golden),
     }
     files = {
@@ -214,7 +216,7 @@ _HEADER = Template("""\
  *     if (${name}_start(&state) != RNNRT_OK) ...     once: checks every byte of the model
  *     rnnrt_step(state, in, out);                    for every frame; rnnrt_run for ${NAME}_MAX_TIME steps at once
  *
- * Operators in this rnnrt.c: $operators.
+ * Operators in this rnnrt.c: $operators. Formats of weights: $weights.
  * Instruction sets, where the target has them: $isas.
  * For more streams use ${name}_blob with the functions of rnnrt.h and memory of your own.
  */

@@ -82,4 +82,6 @@ def test_installed_wheel_gives_the_golden_hashes(wheel: Path, tmp_path: Path) ->
     test = str(tmp_path / "tests" / "wheel")
     where = "import rnnrt, sys; sys.exit(not rnnrt.__file__.startswith(sys.argv[1]))"
     _run([sys.executable, "-c", where, str(tmp_path / "site")], env=environment, cwd=tmp_path)
+    source = "from rnnrt.converters.amalgamate import SOURCES, amalgamate; assert 'site' in SOURCES.parts; amalgamate()"
+    _run([sys.executable, "-c", source], env=environment, cwd=tmp_path)
     _run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test], env=environment, cwd=tmp_path)

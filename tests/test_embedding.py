@@ -156,11 +156,30 @@ def test_amalgamation_of_some_operators(tmp_path: Path, tool: Tool) -> None:
     assert "operator" in refused.stderr
 
 
+def test_amalgamation_of_one_weight_format(tmp_path: Path) -> None:
+    """Kernels that nothing calls and products of other weights are gone; a model with those is refused at load."""
+    text, header = amalgamate.amalgamate(["GRU"], ["scalar"], ["s8"])
+    assert "matmul_s8_scalar(" in text
+    for absent in ("matmul_f32_scalar", "lstm_cell_scalar", "sum_sq_diff_scalar"):
+        assert absent not in text
+    (tmp_path / "rnnrt.c").write_text(text)
+    (tmp_path / "rnnrt.h").write_text(header)
+    golden = [ROOT / "tests/c/golden.c", ROOT / "src_c/kernels/crc32c.c"]
+    output("cc", *STRICT, "-std=c11", "-O1", tmp_path / "rnnrt.c", *golden, "-o", tmp_path / "golden")
+    assert output(tmp_path / "golden", GOLDEN / "gru_s8.rnnrt").startswith("scalar ")
+    refused = subprocess.run(
+        [tmp_path / "golden", GOLDEN / "gru_f32.rnnrt"], capture_output=True, text=True, check=False
+    )
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
 def test_amalgamation_refuses_what_is_not_there() -> None:
     with pytest.raises(ValueError, match="Einsum"):
         amalgamate.amalgamate(["Einsum"])
     with pytest.raises(ValueError, match="mmx"):
         amalgamate.amalgamate(isas_wanted=["mmx"])
+    with pytest.raises(ValueError, match="s3"):
+        amalgamate.amalgamate(weights=["s3"])
 
 
 @pytest.mark.parametrize(

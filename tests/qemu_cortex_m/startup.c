@@ -3,6 +3,7 @@
  * Arguments come from QEMU's command line. An exception ends the run with exit code 70 instead of hanging. For counting,
  * SysTick runs freely from the processor's clock and the stack is painted; see count.c.
  */
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -35,6 +36,12 @@ static int split(char *line, char **argv, int room) {
 }
 
 void fault_handler(void) { _Exit(70); }
+
+/* newlib's aligned_alloc calls this but newlib has only the older function. */
+int posix_memalign(void **memory, size_t alignment, size_t bytes) {
+    *memory = memalign(alignment, bytes);
+    return *memory ? 0 : 12; /* ENOMEM */
+}
 
 /* Without newlib's own start-up files these two are called by nothing but must exist. */
 void _init(void) {}

@@ -1,0 +1,128 @@
+"""One int8 model, one hash: on every target and instruction set that can run here, natively or under QEMU.
+
+    python scripts/list_targets.py docs/targets.md     # writes the table between its markers
+    python scripts/list_targets.py                     # prints it
+
+A new target is one line of `TARGETS`. Instruction sets that this CPU lacks keep the rows that another machine wrote.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnrt.converters import amalgamate, read
+
+import boards
+from measure_cortex_m import write_between
+
+MODEL = boards.ROOT / "tests" / "golden" / "denoiser_s8.rnnrt"
+BEGIN, END = "<!-- targets:begin -->", "<!-- targets:end -->"
+Rows = dict[tuple[str, str], str]
+
+
+@dataclass(frozen=True)
+class Target:
+    """``compiler`` and ``emulator`` are command lines; a board brings its own."""
+
+    name: str
+    compiler: str
+    emulator: str = ""
+    board: boards.Board | None = None
+
+
+TARGETS = (
+    Target("x86-64", "gcc -std=c11 -O2"),
+    Target("AArch64, Cortex-A53", "aarch64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-aarch64 -cpu cortex-a53"),
+    Target("AArch64, Cortex-A76", "aarch64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-aarch64 -cpu cortex-a76"),
+    *(
+        Target(f"bare metal, {name.title()}", " ".join(board.compiler()), f"qemu-system-arm -M {board.machine}", board)
+        for name, board in boards.BOARDS.items()
+    ),
+)
+
+
+def sources(folder: Path) -> list[Path]:
+    """The hashing program: the runtime with the model's operators and every instruction set, in one file."""
+    operators = {node.op for node in read.parse(MODEL.read_bytes()).nodes}
+    for name, text in zip(("rnnrt.c", "rnnrt.h"), amalgamate.amalgamate(operators), strict=True):
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / "rnnrt.c", boards.ROOT / "src_c/kernels/crc32c.c", boards.ROOT / "tests/c/golden.c"]
+
+
+def hashes(target: Target, files: list[Path], program: Path) -> Iterator[tuple[str, str]]:
+    """(instruction set, hash of the outputs) for each that the target has; steps must agree with the whole.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        It doesn't build or run.
+    ValueError
+        Single steps gave other bits.
+    """
+    if target.board:
+        target.board.build(files, program, "-O2")
+        done = target.board.emulate(program, str(MODEL))
+        done.check_returncode()
+        lines = done.stdout.splitlines()
+    else:
+        boards.run([*target.compiler.split(), *map(str, files), "-o", str(program)])
+        lines = boards.run([*target.emulator.split(), str(program), str(MODEL)]).splitlines()
+    for line in lines:
+        isa, whole, steps = line.split()
+        if whole != steps:
+            raise ValueError(f"{target.name}, {isa}: whole {whole}, in steps {steps}")
+        yield isa, whole
+
+
+def find() -> Rows:
+    """(target, instruction set) -> hash, for what can run here. Targets without their compiler are left out."""
+    found: Rows = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = sources(folder)
+        for target in TARGETS:
+            tools = [target.compiler.split()[0], *target.emulator.split()[:1]]
+            if all(map(shutil.which, tools)):
+                found |= {(target.name, isa): crc for isa, crc in hashes(target, files, folder / "program")}
+    return found
+
+
+def documented(path: Path) -> Rows:
+    """What the table in a document says."""
+    inside = path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in inside.strip().splitlines()[2:]]
+    return {(target, isa): crc for target, _, _, isa, crc in rows}
+
+
+def table(rows: Rows) -> str:
+    """Markdown."""
+    lines = ["| target | compiler | run by | instruction set | hash |", "|---|---|---|---|---|"]
+    for target in TARGETS:
+        for (name, isa), crc in sorted(rows.items()):
+            if name == target.name:
+                compiler = target.compiler.split()[0]
+                lines.append(f"| {name} | {compiler} | {target.emulator or 'itself'} | {isa} | {crc} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table, or write it into the document given."""
+    rows = find()
+    if len(sys.argv) > 1:
+        path = Path(sys.argv[1])
+        write_between(path, BEGIN, END, table({**documented(path), **rows}))
+    else:
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"{error}\n{error.stderr}") from error
