@@ -96,7 +96,8 @@ def find() -> Rows:
 def documented(path: Path) -> Rows:
     """What the table in a document says."""
     inside = path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in inside.strip().splitlines()[2:]]
+    lines = [line for line in inside.splitlines() if line.startswith("|")][2:]
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
     return {(target, isa): crc for target, _, _, isa, crc in rows}
 
 
@@ -108,7 +109,8 @@ def table(rows: Rows) -> str:
             if name == target.name:
                 compiler = target.compiler.split()[0]
                 lines.append(f"| {name} | {compiler} | {target.emulator or 'itself'} | {isa} | {crc} |")
-    return "\n".join(lines)
+    missing = sorted(set(amalgamate.isas()) - {isa for _, isa in rows})
+    return "\n".join([*lines, "", f"Not run by any machine or emulator at hand: {', '.join(missing) or 'none'}."])
 
 
 def main() -> None:
