@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .ir import Dim, Graph, Problem, Shape, Sym
+from .ir import Dim, Graph, Problem, Shape, Size, Sym
 
 _TIME = {"time", "times", "timestep", "timesteps", "steps", "frame", "frames", "seq", "sequence", "seqlen", "length",
          "len", "samples", "chunk"}  # fmt: skip
@@ -54,7 +54,8 @@ def assign(
         found.problems.append(Problem(name, "input", reason, usage=True))
     bound = _bind_names(graph, shapes)
     for position, value in enumerate(v for v in graph.inputs if v.name not in skip):
-        declared = graph.declared.get(value.name, value.shape or ())
+        own = tuple(d for d in value.shape or () if not isinstance(d, Size))  # an input has no other
+        declared = graph.declared.get(value.name, own)
         found.shapes[value.name] = _one(value.name, position, declared, shapes.get(value.name), bound, found)
     fixed = batch if batch is not None else _batch_of_overrides(graph, shapes, found)
     if fixed is not None:

@@ -10,8 +10,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import fuse_cells, fuse_norm, fuse_pads, transposes, windows
-from .ir import Graph, Node, Shape, Sym
-from .rewrite import OUTPUT, Pass, Rewriter, bind_outputs, fold, release_outputs, tidy_names, until_stable
+from .ir import SYMBOLIC, Graph, Node, Shape
+from .rewrite import (
+    OUTPUT,
+    Pass,
+    Rewriter,
+    bind_outputs,
+    can_reshape_to,
+    fold,
+    release_outputs,
+    reshape_to,
+    tidy_names,
+    until_stable,
+)
 from .support import FUSED_ACTIVATIONS, REDUCE, VIEWS
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -70,9 +81,11 @@ def _neutral_operand(r: Rewriter, node: Node) -> str:
 def _reduce_of_one(r: Rewriter, node: Node) -> bool:
     """A reduction over axes of size 1 only changes the shape."""
     shape, output = r.shape(node.inputs[0]) if node.inputs else None, r.shape(node.outputs[0])
-    if node.op not in REDUCE or shape is None or output is None or any(shape[a] != 1 for a in node.attrs["axes"]):
+    if node.op not in REDUCE or shape is None or output is None or not can_reshape_to(output):
         return False
-    node.op, node.attrs = "Reshape", {"shape": list(output)}
+    if any(shape[a] != 1 for a in node.attrs["axes"]):
+        return False
+    node.op, node.attrs = "Reshape", {"shape": reshape_to(output)}
     return True
 
 
@@ -96,9 +109,9 @@ def _merge_views(r: Rewriter, node: Node) -> bool:
         return False
     first = r.producers.get(node.inputs[0])
     shape = r.shape(node.outputs[0])
-    if first is None or first.op not in VIEWS or shape is None or 0 in shape:
+    if first is None or first.op not in VIEWS or shape is None or 0 in shape or not can_reshape_to(shape):
         return False
-    node.op, node.inputs, node.attrs = "Reshape", first.inputs[:1], {"shape": list(shape)}
+    node.op, node.inputs, node.attrs = "Reshape", first.inputs[:1], {"shape": reshape_to(shape)}
     return True
 
 
@@ -177,7 +190,7 @@ def _reversed(shape: Shape | None) -> Shape | None:
 
 def _bias_vector(constant: Array | None, shape: Shape | None) -> Array | None:
     """A constant that is added along the last axis, as [N]; None if it is anything else."""
-    if constant is None or shape is None or isinstance(shape[-1], Sym) or constant.ndim > len(shape):
+    if constant is None or shape is None or isinstance(shape[-1], SYMBOLIC) or constant.ndim > len(shape):
         return None
     if constant.ndim and any(d != 1 for d in constant.shape[:-1]):
         return None
@@ -186,7 +199,7 @@ def _bias_vector(constant: Array | None, shape: Shape | None) -> Array | None:
 
 def _channel_vector(constant: Array | None, shape: Shape | None) -> Array | None:
     """The same for the second axis of a Conv's result [N, M, ...], as [M]."""
-    if constant is None or shape is None or len(shape) < 3 or isinstance(shape[1], Sym):
+    if constant is None or shape is None or len(shape) < 3 or isinstance(shape[1], SYMBOLIC):
         return None
     if constant.ndim > len(shape):
         return None

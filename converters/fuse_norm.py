@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .ir import Node, Sym
+from .ir import SYMBOLIC, Node, 
 from .rewrite import Pass, Rewriter
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -29,7 +29,7 @@ def _mean_of(r: Rewriter, name: str) -> tuple[str, int] | None:
     if node is None or shape is None or node.attrs.get("keepdims", 1) != 1:
         return None
     axes = sorted(a % len(shape) for a in node.attrs["axes"])
-    fixed = axes and axes == list(range(axes[0], len(shape))) and not any(isinstance(shape[a], Sym) for a in axes)
+    fixed = axes and axes == list(range(axes[0], len(shape))) and not any(isinstance(shape[a], SYMBOLIC) for a in axes)
     return (node.inputs[0], axes[0]) if fixed else None
 
 

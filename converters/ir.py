@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -25,8 +25,38 @@ class Sym(enum.IntEnum):
         return {Sym.TIME: "T", Sym.BATCH: "B"}[self]
 
 
-Dim: TypeAlias = "int | Sym"
+@dataclass(frozen=True)
+class Size:
+    """``factor * T**time * B**batch + extra``, inside a graph only; extra only where the rest is T alone."""
+
+    factor: int = 1
+    time: int = 0
+    batch: int = 0
+    extra: int = 0
+
+    def __str__(self) -> str:
+        symbols = [str(self.factor)] if self.factor != 1 or not (self.time or self.batch) else []
+        symbols += ["T"] * self.time + ["B"] * self.batch
+        return "*".join(symbols) + (f"{self.extra:+d}" if self.extra else "")
+
+    def __int__(self) -> int:
+        raise TypeError(f"the size {self} is not a number")
+
+    def __mul__(self, other: Size) -> Size:
+        if self.extra or other.extra:
+            raise ValueError(f"{self} times {other} is no product of time and batch")
+        return Size(self.factor * other.factor, self.time + other.time, self.batch + other.batch)
+
+    def dim(self) -> int | Sym | None:
+        """As a dimension of the runtime: a number, time or batch; None for anything else."""
+        if not (self.time or self.batch):
+            return self.factor
+        return {Size(time=1): Sym.TIME, Size(batch=1): Sym.BATCH}.get(self)
+
+
+Dim: TypeAlias = "int | Sym | Size"
 Shape: TypeAlias = "tuple[Dim, ...]"
+SYMBOLIC: Final = (Sym, Size)  # isinstance: it is no number
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .ir import Dim, Node, Shape, Sym
+from .ir import SYMBOLIC, Dim, Node, Shape, Sym
 from .rewrite import Rewriter
 from .support import VIEWS
 
@@ -52,8 +52,8 @@ def batch_of(shape: Shape | None) -> Dim | None:
     """The leading dimensions as one: their product, or the batch; None where they are neither."""
     if shape is None or not shape:
         return None
-    symbols = [d for d in shape[:-1] if isinstance(d, Sym)]
-    number = int(np.prod([int(d) for d in shape[:-1] if not isinstance(d, Sym)], dtype=np.int64))
+    symbols = [d for d in shape[:-1] if isinstance(d, SYMBOLIC)]
+    number = int(np.prod([int(d) for d in shape[:-1] if not isinstance(d, SYMBOLIC)], dtype=np.int64))
     if not symbols:
         return number
     return Sym.BATCH if symbols == [Sym.BATCH] and number == 1 else None
@@ -89,7 +89,7 @@ class FormReader:
     def gate(self, name: str, kind: str) -> Form | None:
         """What is in an activation, also where several gates share it and are cut apart behind it."""
         shape = self.r.shape(name)
-        if not shape or isinstance(shape[-1], Sym):
+        if not shape or isinstance(shape[-1], SYMBOLIC):
             return None
         start, stop = 0, int(shape[-1])
         while (node := self.r.producers.get(name)) is not None and not node.domain:
@@ -111,14 +111,14 @@ class FormReader:
         if node.op != "Slice" or before is None or node.attrs["axes"] != [len(before) - 1]:
             return None
         size = before[-1]
-        if isinstance(size, Sym) or node.attrs["steps"] != [1]:
+        if isinstance(size, SYMBOLIC) or node.attrs["steps"] != [1]:
             return None
         return slice(node.attrs["starts"][0], node.attrs["ends"][0]).indices(int(size))[0]
 
     def linear(self, name: str, start: int = 0, stop: int | None = None) -> Form | None:
         """Rows start to stop of the last axis as a sum of products with constant matrices."""
         form, shape = Form(), self.r.shape(name)
-        if not shape or isinstance(shape[-1], Sym):
+        if not shape or isinstance(shape[-1], SYMBOLIC):
             return None
         return form if self._collect(form, name, start, int(shape[-1]) if stop is None else stop, None) else None
 
@@ -186,7 +186,7 @@ class FormReader:
         at = 0
         for name in self._parts(node.inputs[0]):
             width = (self.r.shape(name) or (0,))[-1]
-            if isinstance(width, Sym) or (node.inputs[0] in self.r.graph.constants):
+            if isinstance(width, SYMBOLIC) or (node.inputs[0] in self.r.graph.constants):
                 return False
             form.terms.append((self.resolve(name), rows[:, at : at + int(width)]))
             at += int(width)
@@ -218,13 +218,13 @@ class FormReader:
             return None
         if node.op == "Gather":
             indices, axis = self.r.constant(node, 1), int(node.attrs.get("axis", 0))
-            if indices is None or indices.size != 1 or isinstance(shape[axis], Sym):
+            if indices is None or indices.size != 1 or isinstance(shape[axis], SYMBOLIC):
                 return None
             return axis, int(indices.reshape(())) % int(shape[axis])
         if len(node.attrs["axes"]) != 1 or node.attrs["steps"] != [1]:
             return None
         axis = int(node.attrs["axes"][0])
-        if isinstance(shape[axis], Sym):
+        if isinstance(shape[axis], SYMBOLIC):
             return None
         first, last, _ = slice(node.attrs["starts"][0], node.attrs["ends"][0]).indices(int(shape[axis]))
         return (axis, first) if last - first == 1 else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from .ir import Dim, Sym
-from .sizes import Size, Sizes
+from .ir import Dim, Size, Sym
+from .sizes import Sizes
 
-Atoms: TypeAlias = "tuple[Dim, ...]"  # outermost first; their product is the axis; numbers of 1 are left out
+Atom: TypeAlias = "int | Sym"
+Atoms: TypeAlias = "tuple[Atom, ...]"  # outermost first; their product is the axis; numbers of 1 are left out
 Layout: TypeAlias = "tuple[Atoms, ...]"
 
 
@@ -43,10 +43,10 @@ def regroup(layout: Layout, sizes: Sizes) -> Layout | None:
     return None if atoms else tuple(found)
 
 
-def _take(atoms: list[Dim], size: Size) -> Atoms | None:
+def _take(atoms: list[Atom], size: Size) -> Atoms | None:
     """As many of the first atoms as make an axis of this size; numbers may be split."""
     left = {Sym.TIME: size.time, Sym.BATCH: size.batch}
-    factor, taken = size.factor, list[Dim]()
+    factor, taken = size.factor, list[Atom]()
     while factor != 1 or any(left.values()):
         if not atoms:
             return None
@@ -69,9 +69,3 @@ def _take(atoms: list[Dim], size: Size) -> Atoms | None:
 def dims_of(layout: Sequence[Atoms]) -> tuple[Dim, ...]:
     """Every atom as a dimension of its own; an axis of 1 stays one."""
     return tuple(d for axis in layout for d in (axis or (1,)))
-
-
-def size_of_axis(atoms: Atoms) -> Size:
-    """The product."""
-    numbers = [int(a) for a in atoms if not isinstance(a, Sym)]
-    return Size(math.prod(numbers), list(atoms).count(Sym.TIME), list(atoms).count(Sym.BATCH))

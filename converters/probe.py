@@ -16,6 +16,7 @@ from .ir import Dim, Graph, Node, Problem, Shape, Sym
 from .lower import LOWERINGS
 from .lowering import Operands
 from .reference import evaluate_node
+from .sizes import fit
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 PerProbe: TypeAlias = "list[Array | None]"
@@ -52,7 +53,7 @@ class Evaluation:
         return [(p, a) for p, a in enumerate(self.values.get(name, [])) if a is not None]
 
     def dims(self, name: str) -> tuple[Dim | None, ...] | None:
-        """Size of each dimension, None where it is neither a number, time nor batch; None when there is no one rank."""
+        """Size of each dimension, None where it is not made of time and batch; None when there is no one rank."""
         known = self.known(name)
         if not known or len({a.ndim for _, a in known}) > 1:
             return None
@@ -64,7 +65,7 @@ class Evaluation:
         return None if dims is None or None in dims else tuple(d for d in dims if d is not None)
 
     def symbol(self, sizes: list[tuple[int, int]]) -> Dim | None:
-        """What a number is that was seen as (probe, number)."""
+        """What a number is that was seen as (probe, number): a symbol, or made of time and batch."""
         numbers = {n for _, n in sizes}
         if len(numbers) == 1 and (len(sizes) > 1 or len(self.probes) == 1):
             return numbers.pop()
@@ -72,7 +73,7 @@ class Evaluation:
             return Sym.TIME
         if len(sizes) > 1 and all(n == self.probes[p][1] for p, n in sizes):
             return Sym.BATCH
-        return None
+        return fit([(*self.probes[p], n) for p, n in sizes]) if len(sizes) > 1 else None
 
     def constant(self, name: str) -> Array | None:
         """The value of a constant."""

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .ir import Graph, Node, Shape, Sym, Value
+from .ir import Graph, Node, Shape, Size, Sym, Value
 from .reference import evaluate_node
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -167,6 +167,16 @@ def fold(rewriter: Rewriter, node: Node) -> bool:
             rewriter.graph.values.pop(name, None)
     rewriter.replace(node, [])
     return True
+
+
+def reshape_to(shape: Shape) -> list[int | Sym]:
+    """A Reshape's attribute: -1 for a size that is no symbol (the caller has made sure that there is at most one)."""
+    return [-1 if isinstance(d, Size) else d for d in shape]
+
+
+def can_reshape_to(shape: Shape | None) -> bool:
+    """Is a shape known, and can the runtime infer what is neither a number nor a symbol in it?"""
+    return shape is not None and sum(isinstance(d, Size) for d in shape) <= 1
 
 
 def release_outputs(graph: Graph) -> None:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from ..errors import UnsupportedError
 from . import dims as dims_of_inputs
 from . import fuse, probe, quantized_ops, support
-from .ir import Dim, Graph, Node, Problem, Sym, Value
+from .ir import SYMBOLIC, Dim, Graph, Node, Problem, Shape, Size, Sym, Value
+from .rewrite import reshape_to
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -159,8 +160,9 @@ class _Finisher:
             if dtype.kind in "iub" and dtype != np.int32:
                 kind = "int32 (0 or 1)" if dtype.kind == "b" else "int32"
                 self.notes.append(f"output '{value.name}' is {dtype} in the original, {kind} here")
-            result.outputs.append(Value(value.name, dtype, self.e.shape(name)))
-            if self.e.shape(name) is None and self.e.known(name):
+            shape = self.e.shape(name)
+            result.outputs.append(Value(value.name, dtype, shape))
+            if (shape is None or any(isinstance(d, Size) for d in shape)) and self.e.known(name):
                 shown = [list(a.shape) for _, a in self.e.known(name)]
                 reason = f"its size is neither a number, time nor batch: {shown} at (time, batch) {self.e.probes}"
                 self.problems.append(Problem(value.name, "output", reason))
@@ -233,17 +235,36 @@ class _Finisher:
             return name
         if name not in self._expanded:
             shape, core = self.e.shape(name), self._core(name)
-            if shape is None or core is None:
+            if shape is None or core is None or any(isinstance(d, Size) and d.extra for d in shape):
                 reason = f"its operand '{name}' depends on the number of time steps or the batch"
                 self._problem(node, reason)
                 return name
-            constant = self.e.add_constant(core, f"{name}.value")
             output = self.e.fresh(f"{name}.expanded")
             self.e.values[output] = self.e.values[name]
             self.e.data.add(output)
-            self.nodes.append(Node("Expand", output, [constant], [output], {"shape": list(shape)}))
+            self.nodes += self._expanding(core, output, shape)
             self._expanded[name] = output
         return self._expanded[name]
+
+    def _expanding(self, core: Array, output: str, shape: Shape) -> list[Node]:
+        """Expand, by way of one axis for each symbol where an axis is a product of several."""
+        apart, flat = list[Dim](), list[int]()
+        for dim, number in zip(shape, core.shape, strict=True):
+            atoms = [dim]
+            if isinstance(dim, Size):
+                atoms = [*[Sym.TIME] * dim.time, *[Sym.BATCH] * dim.batch, dim.factor]
+            apart += atoms
+            flat += [number] if len(atoms) == 1 else [1] * len(atoms)
+        constant = self.e.add_constant(core.reshape(flat), f"{output}.value")
+        if apart == list(shape):
+            return [Node("Expand", output, [constant], [output], {"shape": apart})]
+        between = self.e.fresh(f"{output}.apart")
+        per_probe = [[{Sym.TIME: t, Sym.BATCH: b}.get(d, d) if isinstance(d, Sym) else d for d in apart]
+                     for t, b in self.e.probes]  # fmt: skip
+        self.e.values[between] = [np.broadcast_to(core.reshape(flat), [int(d) for d in dims]) for dims in per_probe]
+        self.e.data.add(between)
+        expand = Node("Expand", between, [constant], [between], {"shape": apart})
+        return [expand, Node("Reshape", output, [between], [output], {"shape": reshape_to(shape)})]
 
     def _core(self, name: str) -> Array | None:
         """The constant that gives the value when it is broadcast; floats are float32."""
@@ -254,7 +275,7 @@ class _Finisher:
         for _, array in self.e.known(name):
             core = array
             for axis, dim in enumerate(shape):
-                if isinstance(dim, Sym):
+                if isinstance(dim, SYMBOLIC):
                     first = core[(slice(None),) * axis + (slice(0, 1),)]
                     if not probe.same(np.broadcast_to(first, core.shape), core):
                         return None
@@ -306,17 +327,17 @@ class _Finisher:
         """The output's shape is the parameter; a size that is no symbol may be left to be inferred, once."""
         sizes: tuple[Dim | None, ...] = self.e.dims(node.outputs[0]) or ()
         node.op, node.inputs = "Reshape", node.inputs[:1]
-        if sizes.count(None) > 1:
+        if sum(d is None or isinstance(d, Size) for d in sizes) > 1:
             node.attrs = {"shape": []}
             self._problem(node, "more than one dimension is neither a number, time nor batch", "shape")
             return
-        node.attrs = {"shape": [-1 if d is None else d for d in sizes]}
+        node.attrs = {"shape": [-1 if d is None or isinstance(d, Size) else d for d in sizes]}
 
     _flatten = _reshape
 
     def _expand(self, node: Node) -> None:
         shape = self.e.shape(node.outputs[0])
-        if shape is None:
+        if shape is None or any(isinstance(d, Size) for d in shape):
             self._problem(node, "is neither numbers, time nor batch", "shape")
         elif shape == self.e.shape(node.inputs[0]):
             self._identity(node)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from .ir import Dim, Graph, Sym
+from .ir import Dim, Graph, Size, Sym
 from .reference import evaluate_node, initial_states
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -22,40 +21,14 @@ Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 PROBES = (((7, 2), (13, 5), (11, 3)), ((67, 2), (113, 5), (89, 3)))
 
 
-@dataclass(frozen=True)
-class Size:
-    """``factor * T**time * B**batch + extra``; extra only where the rest is T alone."""
-
-    factor: int = 1
-    time: int = 0
-    batch: int = 0
-    extra: int = 0
-
-    def __str__(self) -> str:
-        symbols = [str(self.factor)] if self.factor != 1 or not (self.time or self.batch) else []
-        symbols += ["T"] * self.time + ["B"] * self.batch
-        return "*".join(symbols) + (f"{self.extra:+d}" if self.extra else "")
-
-    def __mul__(self, other: Size) -> Size:
-        if self.extra or other.extra:
-            raise ValueError(f"{self} times {other} is no product of time and batch")
-        return Size(self.factor * other.factor, self.time + other.time, self.batch + other.batch)
-
-    def dim(self) -> Dim | None:
-        """As a dimension of the runtime: a number, time or batch; None for anything else."""
-        if self == TIME:
-            return Sym.TIME
-        if self == BATCH:
-            return Sym.BATCH
-        return self.factor if not (self.time or self.batch) else None
-
-
 TIME, BATCH = Size(time=1), Size(batch=1)
 Sizes: TypeAlias = "tuple[Size | None, ...]"  # None: it is none of these
 
 
 def size_of(dim: Dim) -> Size:
     """A dimension as a size."""
+    if isinstance(dim, Size):
+        return dim
     if isinstance(dim, Sym):
         return TIME if dim is Sym.TIME else BATCH
     return Size(int(dim))

@@ -216,11 +216,14 @@ def _lift_zeros(graph: Graph, times: Times) -> None:
 
 
 def _constant_start(graph: Graph, name: str) -> Array | None:
-    """The constant that an initial state is, or is an Expand of."""
-    if name in graph.constants:
-        return graph.constants[name]
+    """What an initial state is where it is made of constants alone; of a batch of 1."""
     node = graph.producers().get(name)
-    return graph.constants.get(node.inputs[0]) if node is not None and node.op == "Expand" else None
+    if name in graph.constants or node is None:
+        return graph.constants.get(name)
+    inputs = [_constant_start(graph, n) if n else None for n in node.inputs]
+    if any(n and a is None for n, a in zip(node.inputs, inputs, strict=True)):
+        return None
+    return evaluate_node(node, inputs, symbols={int(Sym.BATCH): 1})[0]
 
 
 def _lift_zero(
@@ -246,9 +249,9 @@ def _lift_zero(
 def _drop_unread(graph: Graph) -> None:
     """Constants and Expands that were initial states."""
     read = set(graph.used_names())
-    unread = [n for n in graph.nodes if n.op == "Expand" and not any(o in read for o in n.outputs)]
-    graph.nodes = [n for n in graph.nodes if not any(n is u for u in unread)]
-    read = set(graph.used_names())
+    for node in reversed(list(graph.nodes)):
+        if node.op in ("Expand", "Reshape") and not any(o in read for o in node.outputs):
+            graph.nodes = [n for n in graph.nodes if n is not node]
+            graph.values.pop(node.outputs[0], None)
+            read = set(graph.used_names())
     graph.constants = {n: a for n, a in graph.constants.items() if n in read}
-    for node in unread:
-        graph.values.pop(node.outputs[0], None)

@@ -19,11 +19,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .causality import INT32_MAX, Times, comes_from, visit
-from .ir import Graph, Node, State, Sym, Value
+from .ir import Graph, Node, Size, State, Sym, Value
 from .merged_axes import Layout, dims_of
 from .reference import evaluate_node
 from .rewrite import Rewriter
-from .sizes import Size
 from .support import RECURRENT
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .ir import Dim, Graph, Node, Shape
-from .rewrite import OUTPUT, Pass, Rewriter, copy_graph, until_stable
+from .ir import Graph, Node, Shape
+from .rewrite import OUTPUT, Pass, Rewriter, can_reshape_to, copy_graph, reshape_to, until_stable
 from .support import BINARY, RECURRENT, REDUCE, UNARY, VIEWS
 
 Perm: TypeAlias = "list[int]"
@@ -140,12 +140,12 @@ def as_reshape(r: Rewriter, node: Node) -> bool:
     if node.op != "Transpose":
         return False
     shape, output = r.shape(node.inputs[0]), r.shape(node.outputs[0])
-    if shape is None or output is None or 0 in shape:
+    if shape is None or output is None or 0 in shape or not can_reshape_to(output):
         return False
     moved = [p for p in node.attrs["perm"] if shape[p] != 1]
     if moved != sorted(moved):
         return False
-    node.op, node.attrs = "Reshape", {"shape": list(output)}
+    node.op, node.attrs = "Reshape", {"shape": reshape_to(output)}
     return True
 
 
@@ -238,8 +238,10 @@ def _sink_reshape(r: Rewriter, node: Node, perm: Perm) -> Sunk:
     moving = max((i + 1 for i, p in enumerate(perm) if i != p), default=0)
     if len(after) < moving or before[:moving] != after[:moving]:
         return None
-    shape: list[Dim] = [*under[:moving], *after[moving:]]
-    inner = Node("Reshape", node.name, [_under(r, node)], [], {"shape": shape})
+    shape: Shape = (*under[:moving], *after[moving:])
+    if not can_reshape_to(shape):
+        return None
+    inner = Node("Reshape", node.name, [_under(r, node)], [], {"shape": reshape_to(shape)})
     return inner, [*perm[:moving], *range(moving, len(after))]
 
 

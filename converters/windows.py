@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .ir import Graph, Node, Sym
+from .ir import SYMBOLIC, Graph, Node
 from .reference_windows import WINDOWED, Window
 from .rewrite import Rewriter
 
@@ -22,7 +22,7 @@ def canonical(r: Rewriter, node: Node) -> bool:
         return False
     attrs, before = node.attrs, dict(node.attrs)
     auto = attrs.get("auto_pad", "NOTSET").startswith("SAME") or "output_shape" in attrs
-    sizes = [None] * len(kernel) if shape is None else [None if isinstance(d, Sym) else int(d) for d in shape[2:]]
+    sizes = [None] * len(kernel) if shape is None else [None if isinstance(d, SYMBOLIC) else int(d) for d in shape[2:]]
     g = Window(node.op, attrs, [d or 1 for d in sizes], kernel)
     if auto and any(d is None and not _same_for_any(node, g, i) for i, d in enumerate(sizes)):
         return False

@@ -122,7 +122,7 @@ def test_batch_falls_back_to_one_and_says_why() -> None:
     assert_same(data, graph, [(1, 1)])
 
 
-def test_flattening_time_and_batch_falls_back_to_batch_one() -> None:
+def test_flattening_time_and_batch_keeps_both() -> None:
     """tf2onnx: [B, T, F] -> [B*T, F] -> Gemm -> [B, T, N]."""
     nodes = [
         node("Reshape", ["x", "flat"], ["f"]),
@@ -142,8 +142,7 @@ def test_flattening_time_and_batch_falls_back_to_batch_one() -> None:
     }
     data = model(nodes, X, ["y"], constants)
     graph = simplified(data)
-    assert graph.inputs[0].shape == (1, T, 4)
-    assert any("batch is fixed to 1" in note for note in graph.notes)
+    assert graph.inputs[0].shape == (B, T, 4)
     assert "Gemm" in ops(graph)
     assert_same(data, graph, [(1, 1), (5, 1)])
     symbolic = simplified(model(nodes[:2], X, ["g"], constants), shapes={"x": ("B", 1, 4)})

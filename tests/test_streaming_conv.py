@@ -2,74 +2,22 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from rnnrt.converters import convert, reference
-from rnnrt.converters.ir import Graph, Sym
+from rnnrt.converters import reference
 from torch import nn
 
 import rnnrt
 from onnx_graphs import Array, feeds, model, node, recurrent, run_onnxruntime, weights
+from stream_checks import assert_streams, built, exported, run_in_pieces, states_of
 
 B, T = "B", "T"
 X: dict[str, list[int | str | None]] = {"x": ["batch", 5, "time"]}
 ZERO, END = np.array([0], np.int64), np.array([2**40], np.int64)
-
-
-def built(data: bytes, quantize: str | None = None) -> tuple[Graph, rnnrt.Model]:
-    graph = convert.prepare(data)
-    return graph, rnnrt.load(convert.build(data, graph, quantize)[1])
-
-
-def run_in_pieces(model: rnnrt.Model, graph: Graph, given: dict[str, Array], sizes: Sequence[int]) -> dict[str, Array]:
-    """Outputs of one stream that gets its frames in pieces of these sizes, joined."""
-    axes = {v.name: (v.shape or ()).index(Sym.TIME) for v in (*graph.inputs, *graph.outputs)}
-    batch = next(
-        (given[v.name].shape[(v.shape or ()).index(Sym.BATCH)] for v in graph.inputs if Sym.BATCH in (v.shape or ())), 1
-    )
-    pieces: list[dict[str, Array]] = []
-    at = 0
-    with model.stream(batch) as stream:
-        for size in sizes:
-            piece = {n: np.ascontiguousarray(a.take(range(at, at + size), axes[n])) for n, a in given.items()}
-            made = stream.run(piece if len(piece) > 1 else piece[graph.inputs[0].name])
-            made = made if isinstance(made, dict) else {graph.outputs[0].name: made}
-            pieces.append({n: np.array(a) for n, a in made.items()})
-            at += size
-    return {n: np.concatenate([p[n] for p in pieces], axes[n]) for n in pieces[0]}
-
-
-def assert_streams(data: bytes, time: int = 23, tolerance: float = 1e-5) -> Graph:
-    """Whole sequences as onnxruntime; any chunking the same bytes; int8 too, and it is near."""
-    for quantize in (None, "int8"):
-        graph, made = built(data, quantize)
-        assert graph.streamable, graph.not_streamable_because
-        for steps, batch in ((time, 1), (time, 3), (7, 2), (1, 1)):
-            given = feeds(graph, steps, batch, seed=steps)
-            expected = run_onnxruntime(data, given)
-            whole = run_in_pieces(made, graph, given, [steps])
-            random = np.random.default_rng(steps)
-            cuts = np.sort(random.integers(0, steps + 1, 4)).tolist()
-            for sizes in ([1] * steps, np.diff([0, *cuts, steps]).tolist(), [0, steps, 0]):
-                pieces = run_in_pieces(made, graph, given, sizes)
-                assert all(pieces[n].tobytes() == whole[n].tobytes() for n in whole), (quantize, sizes)
-            for name, value in whole.items():
-                error = np.abs(value - expected[name]) / np.maximum(1, np.abs(expected[name]))
-                assert error.max(initial=0) <= (0.2 if quantize else tolerance), (name, quantize, steps, batch)
-    return graph
-
-
-def states_of(graph: Graph) -> dict[str, tuple[Any, ...]]:
-    return {
-        s.name: tuple(str(d) if isinstance(d, Sym) else d for d in graph.values[s.input].shape or ())
-        for s in graph.states
-    }
 
 
 def conv(x: str, y: str, w: str, **attrs: Any) -> onnx.NodeProto:
@@ -282,12 +230,5 @@ class Tower(nn.Module):
 @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
 def test_a_tower_from_torch(chomp: bool, dynamo: bool) -> None:
     torch.manual_seed(0)
-    module, file = Tower(chomp).eval(), io.BytesIO()
-    names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y"], "dynamo": dynamo}
-    if dynamo:
-        names["dynamic_shapes"], names["verbose"] = ({0: "batch", 2: "time"},), False
-    else:
-        names["dynamic_axes"] = {"x": {0: "batch", 2: "time"}, "y": {0: "batch", 2: "time"}}
-    torch.onnx.export(module, (torch.randn(2, 5, 12),), file, **names)
-    graph = assert_streams(file.getvalue())
+    graph = assert_streams(exported(Tower(chomp), torch.randn(2, 5, 12), {0: "batch", 2: "time"}, dynamo))
     assert sorted(states_of(graph).values()) == [(B, 5, 2), (B, 8, 8)]
