@@ -6,7 +6,6 @@ initial states made inside a causal graph become state too, so that chunk by chu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -18,16 +17,13 @@ from .ir import Graph, Node, Problem, State, Sym, Value
 from .merged_axes import Atoms
 from .reference import evaluate_node
 from .rewrite import Rewriter, copy_graph
+from .state_pairs import SLOTS, is_carried, names_match
 from .streaming import NewState, Streamer, add_state
-from .support import RECURRENT, VIEWS
+from .support import RECURRENT
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 Pairs: TypeAlias = "Mapping[str, str] | Iterable[tuple[str, str]]"
-
-_MOVES = VIEWS | {"Transpose", "Slice", "Gather", "Concat", "Expand"}  # operators that only move numbers
-_BATCH = 3  # what the symbol stands for while pairs are traced
-_SLOTS = {5: 1, 6: 2}  # initial_h -> Y_h, initial_c -> Y_c
 
 
 def lift(graph: Graph, pairs: Pairs | None = None) -> Graph:
@@ -97,8 +93,10 @@ def _pair_problems(graph: Graph, name: str, output: str) -> list[Problem]:
         return [Problem(name, "state", f"has shape {_show(given)}, but '{output}' has {_show(made)}", usage=True)]
     if Sym.TIME in given.shape:
         return [Problem(name, "state", "has a time dimension")]
-    if graph.has_time() and not _is_carried(graph, name, output):
-        reason = f"is not just the initial state of recurrent nodes whose final state is '{output}'"
+    if graph.has_time() and not is_carried(graph, name, output):
+        reason = (
+            f"is not just the state of recurrent nodes, or frames in front of a sequence, that '{output}' carries on"
+        )
         return [Problem(name, "state", reason)]
     return []
 
@@ -120,73 +118,11 @@ def _find_pairs(graph: Graph) -> dict[str, str]:
         if value.dtype.kind != "f" or value.shape is None or Sym.TIME in value.shape:
             continue
         free = [o for o in graph.outputs if o.shape == value.shape and o.name not in found.values()]
-        traced = [o.name for o in free if _is_carried(graph, value.name, o.name)]
-        named = [] if graph.has_time() else [o.name for o in free if _names_match(value.name, o.name)]
+        traced = [o.name for o in free if is_carried(graph, value.name, o.name)]
+        named = [] if graph.has_time() else [o.name for o in free if names_match(value.name, o.name)]
         if traced or named:
             found[value.name] = (traced or named)[0]
     return found
-
-
-def _names_match(name: str, output: str) -> bool:
-    """h and hn, h0 and hn, state and stateN, h_in and h_out, cache and new_cache, ..."""
-    a, b = name.lower(), output.lower()
-    if a == b:
-        return False
-    stem_a = a.removesuffix("_in").removesuffix("0").removeprefix("in_").rstrip("_")
-    stem_b = b
-    for ending in ("_out", "_next", "_new", "_n", "n", "_t"):
-        if b.endswith(ending):
-            stem_b = b.removesuffix(ending)
-            break
-    for beginning in ("out_", "next_", "new_"):
-        stem_b = stem_b.removeprefix(beginning)
-    return stem_b != b and stem_a == stem_b.rstrip("_")
-
-
-def _is_carried(graph: Graph, name: str, output: str) -> bool:
-    """If every recurrent node kept its state unchanged, would the output be the input, number for number?
-
-    The input is numbered, its numbers are moved (slices, views, transposes) to initial states and only there, taken
-    over to the final states, and moved on to the output.
-    """
-    value = graph.values.get(name)
-    if value is None or value.shape is None:
-        return False
-    sizes = [_BATCH if d is Sym.BATCH else int(d) for d in value.shape]
-    known: dict[str, Array] = {name: np.arange(math.prod(sizes), dtype=np.float64).reshape(sizes)}
-    reached = False
-    for node in graph.nodes:
-        touched = [n for n in node.inputs if n in known]
-        if not touched:
-            continue
-        if node.op in RECURRENT:
-            others = [n for i, n in enumerate(node.inputs) if n in known and i not in _SLOTS]
-            if any(not _after_recurrence(graph, n) for n in others):  # the next layer may read a final state
-                return False
-            for i, o in _SLOTS.items():
-                if i < len(node.inputs) and node.inputs[i] in known and o < len(node.outputs) and node.outputs[o]:
-                    known[node.outputs[o]] = known[node.inputs[i]]
-                    reached = True
-            continue
-        if node.op not in _MOVES:
-            if any(not _after_recurrence(graph, n) for n in touched):
-                return False
-            continue
-        inputs = [known.get(n, graph.constants.get(n)) for n in node.inputs]
-        if any(a is None for a in inputs):
-            continue
-        moved = evaluate_node(node, inputs, symbols={int(Sym.TIME): 1, int(Sym.BATCH): _BATCH})
-        known[node.outputs[0]] = moved[0]
-    return reached and output in known and np.array_equal(known[output], known[name])
-
-
-def _after_recurrence(graph: Graph, name: str) -> bool:
-    """Does a value come from a final state (rather than from the state input itself)?"""
-    producers = graph.producers()
-    node = producers.get(name)
-    while node is not None and node.op not in RECURRENT:
-        node = producers.get(node.inputs[0])
-    return node is not None
 
 
 # ---- zero initial states inside the graph ----
@@ -232,7 +168,7 @@ def _lift_zero(
     """A state for one initial state; its node's output that it becomes."""
     number, suffix = slot
     node.inputs += [""] * (number + 1 - len(node.inputs))
-    output = _SLOTS[number]
+    output = SLOTS[number]
     node.outputs += [""] * (output + 1 - len(node.outputs))
     hidden: Atoms = (int(node.attrs["hidden_size"]),)
     layout = (batch, (), hidden) if node.attrs.get("layout", 0) else ((), batch, hidden)
