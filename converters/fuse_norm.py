@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .ir import SYMBOLIC, Node, 
+from .ir import SYMBOLIC, Node
 from .rewrite import Pass, Rewriter
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
