@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .ir import Node, Shape, Sym
-from .rewrite import Pass, Rewriter
+from .ir import SYMBOLIC, Node, Shape
+from .rewrite import Pass, Rewriter, can_reshape_to, reshape_to
 from .support import VIEWS
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -38,7 +38,7 @@ def _slice(name: str, x: str, y: str, parts: dict[int, tuple[int, int]]) -> Node
 
 def _sliced(shape: Shape | None, axis: int, drop: int) -> Shape | None:
     """A shape whose axis lost its first elements."""
-    if shape is None or isinstance(shape[axis], Sym):
+    if shape is None or isinstance(shape[axis], SYMBOLIC):
         return None
     return (*shape[:axis], int(shape[axis]) - drop, *shape[axis + 1 :])
 
@@ -125,13 +125,13 @@ def _slice_under_view(r: Rewriter, node: Node) -> bool:
     ((axis, window),) = parts.items()
     if under is None or above is None or after is None or [d for d in under if d != 1] != [d for d in above if d != 1]:
         return False
-    if above[axis] == 1 or isinstance(above[axis], Sym):
+    if above[axis] == 1 or isinstance(above[axis], SYMBOLIC) or not can_reshape_to(after):
         return False
     nth = sum(d != 1 for d in above[:axis])
     below = [i for i, d in enumerate(under) if d != 1][nth]
     x = r.value(f"{view.inputs[0]}.used", (*under[:below], after[axis], *under[below + 1 :]))
     before = _slice(node.name, view.inputs[0], x, {below: window})
-    r.replace(node, [before, Node("Reshape", f"{node.name}.view", [x], node.outputs, {"shape": list(after)})])
+    r.replace(node, [before, Node("Reshape", f"{node.name}.view", [x], node.outputs, {"shape": reshape_to(after)})])
     return True
 
 
@@ -166,7 +166,9 @@ def _trim_taps(r: Rewriter, node: Node) -> bool:
         return False
     spatial = len(attrs["kernel_shape"])
     for k, (size, positions) in enumerate(zip(shape[2:], output[2:], strict=True)):
-        if isinstance(size, Sym) or isinstance(positions, Sym) or not size or not positions or "symmetry" in attrs:
+        if isinstance(size, SYMBOLIC) or isinstance(positions, SYMBOLIC):
+            continue
+        if not size or not positions or "symmetry" in attrs:
             continue
         stride, dilation, pad = attrs["strides"][k], attrs["dilations"][k], attrs["pads"][k]
         places = np.arange(positions)[:, None] * stride + np.arange(attrs["kernel_shape"][k]) * dilation - pad
