@@ -432,6 +432,7 @@ def test_inspect_tells_what_is_in_a_file(invoke: Invoke, file: Path) -> None:
     assert found["inputs"] == [{"name": "x", "shape": ["T", "B", 5], "dtype": "float32"}]
     assert found["outputs"] == [{"name": "y", "shape": ["T", 1, "B", 7], "dtype": "float32"}]
     assert [s["shape"] for s in found["states"]] == [[1, "B", 7]]
+    assert [s["bytes"] for s in found["states"]] == [7 * 4]
     assert found["operators"] == {"GRU": 1}
     (layer,) = found["layers"]
     assert (layer["op"], layer["precision"], layer["weights"]) == ("GRU", "s8", [[48, 5], [48, 7]])
@@ -464,6 +465,8 @@ def test_inspect_shows_what_would_become_of_an_onnx_model(invoke: Invoke, tmp_pa
     assert (found["kind"], found["opset"]) == ("onnx", 17)
     assert found["inputs"][0]["shape"] == ["T", "B", 5]
     assert len(found["states"]) == 1
+    assert found["states"][0]["source"].startswith("zero initial_h of GRU")
+    assert "initial_h" in invoke("inspect", source).stdout
     assert sorted(tmp_path.iterdir()) == before
     assert invoke("inspect", gru_onnx(tmp_path / "odd.onnx", bad=["Sin"])).exit_code == 3
 

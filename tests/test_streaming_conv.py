@@ -160,6 +160,52 @@ def test_a_recurrent_layer_behind_a_shift_starts_at_the_first_frame() -> None:
     assert_streams(model(nodes, {"x": ["time", "batch", 5]}, ["y"], constants))
 
 
+# ---- two axes, pools, transposed ----
+
+
+@pytest.mark.parametrize("group", [1, 4])
+@pytest.mark.parametrize("time_axis", [2, 3])
+def test_time_may_be_either_of_two_axes(time_axis: int, group: int) -> None:
+    """Kernel 3, dilation 2 over time; kernel 2, stride 2 and padding over frequency."""
+    over_time, over_bins = (0, 1) if time_axis == 2 else (1, 0)
+    kernel, dilations, strides, pads = [0, 0], [1, 1], [1, 1], [0, 0, 0, 0]
+    kernel[over_time], kernel[over_bins] = 3, 2
+    dilations[over_time], strides[over_bins] = 2, 2
+    pads[over_time], pads[over_bins], pads[2 + over_bins] = 4, 1, 1
+    shape: list[int | str | None] = ["batch", 4, 7, 7]
+    shape[time_axis] = "time"
+    nodes = [conv("x", "y", "w", dilations=dilations, strides=strides, pads=pads, group=group)]
+    graph = assert_streams(model(nodes, {"x": shape}, ["y"], {"w": weights(8, 4 // group, *kernel)}), time=13)
+    tail = [B, 4, 7, 7]
+    tail[time_axis] = 4
+    assert list(states_of(graph).values()) == [tuple(tail)]
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_a_causal_pool_keeps_its_tail(op: str) -> None:
+    """What pads a maximum is less than any number; what pads a mean counts as zero."""
+    more = {"count_include_pad": 1} if op == "AveragePool" else {}
+    nodes = [node(op, ["x"], ["y"], "pool", kernel_shape=[3], pads=[2, 0], **more)]
+    graph = assert_streams(model(nodes, X, ["y"]))
+    init = graph.states[0].init
+    assert states_of(graph) == {"pool.tail": (B, 5, 2)}
+    assert (init is None) if op == "AveragePool" else (init == -np.inf).all()
+
+
+def test_a_mean_of_fewer_frames_at_the_beginning_is_refused() -> None:
+    graph, _ = built(model([node("AveragePool", ["x"], ["y"], "culprit", kernel_shape=[3], pads=[2, 0])], X, ["y"]))
+    assert "AveragePool 'culprit'" in graph.not_streamable_because
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_a_causal_transposed_convolution_keeps_its_tail(dilation: int) -> None:
+    constants = {"w": weights(5, 4, 3), "zero": ZERO, "minus": np.array([-2 * dilation]), "axis": np.array([2])}
+    nodes = [node("ConvTranspose", ["x", "w"], ["c"], dilations=[dilation]),
+             node("Slice", ["c", "zero", "minus", "axis"], ["y"])]  # fmt: skip
+    graph = assert_streams(model(nodes, X, ["y"], constants))
+    assert list(states_of(graph).values()) == [(B, 5, 2 * dilation)]
+
+
 # ---- looking ahead ----
 
 AXIS = np.array([2])

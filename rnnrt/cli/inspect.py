@@ -60,22 +60,22 @@ def _inspect(model: rnnrt.Model, blob: bytes, kind: str) -> dict[str, Any]:
     from rnnrt.converters import read
 
     parsed = read.parse(blob)
-    arena, state_bytes = _stream_bytes(model)
     meta = model.meta
+    states = _states(model)
     return {
         "kind": kind,
         "format_version": parsed.version,
         "checksum_ok": True,
         "inputs": [_info(info) for info in model.inputs],
         "outputs": [_info(info) for info in model.outputs],
-        "states": [_info(info) for info in model.states],
+        "states": states,
         "operators": dict(Counter(node.op for node in parsed.nodes)),
         "layers": _layers(parsed),
         "bytes": {
             "file": parsed.size,
             "weights": parsed.section_sizes["data"],
-            "state": state_bytes,
-            "arena": arena,
+            "state": sum(state["bytes"] for state in states),
+            "arena": _arena(model),
         },
         "streamable": model.streamable,
         "not_streamable_because": meta.get("not_streamable_because") or None,
@@ -112,13 +112,26 @@ def _info(info: rnnrt.TensorInfo) -> dict[str, Any]:
     return {"name": info.name, "shape": list(info.shape), "dtype": str(info.dtype)}
 
 
-def _stream_bytes(model: rnnrt.Model) -> tuple[int | None, int]:
-    """Working memory of a batch-1 stream (None where there is none), and the bytes of its state variables."""
-    state = sum(4 * math.prod(1 if isinstance(d, str) else d for d in info.shape) for info in model.states)
+def _states(model: rnnrt.Model) -> list[dict[str, Any]]:
+    """The state variables with the bytes of one stream, and what the converter says that they came from."""
+    told = [about for about in model.meta.get("states") or [] if isinstance(about, dict)]
+    sources = {about.get("name"): about.get("source") for about in told}
+    return [
+        {
+            **_info(info),
+            "bytes": 4 * math.prod(1 if isinstance(d, str) else d for d in info.shape),
+            "source": sources.get(info.name) or None,
+        }
+        for info in model.states
+    ]
+
+
+def _arena(model: rnnrt.Model) -> int | None:
+    """Working memory of a batch-1 stream that is stepped; None where there is none."""
     if not model.streamable:
-        return None, state
+        return None
     with model.stream() as stream:
-        return stream.arena, state
+        return stream.arena
 
 
 def _print(path: Path, content: dict[str, Any]) -> None:
@@ -131,15 +144,18 @@ def _print(path: Path, content: dict[str, Any]) -> None:
     console.print(f"[bold]{escape(str(path))}[/]  {escape(form)}")
     rows = [
         (what[:-1], value["name"], output.shape(value["shape"]), value["dtype"])
-        for what in ("inputs", "outputs", "states")
+        for what in ("inputs", "outputs")
         for value in content[what]
     ]
     console.print(output.table("", ("", "name", "shape", "type"), rows))
+    kept = [(s["name"], output.shape(s["shape"]), output.size(s["bytes"]), s["source"]) for s in content["states"]]
+    if kept:
+        console.print(output.table("", ("state", "shape", "bytes", "from"), kept, right=("bytes",)))
     _print_layers(console, content["layers"])
     operators = ", ".join(f"{count} {name}" for name, count in sorted(content["operators"].items()))
     console.print(f"operators   {escape(operators)}", soft_wrap=True)
     named = [f"{output.size(sizes[key])} {key}" for key in ("weights", "state", "arena") if sizes.get(key) is not None]
-    console.print(f"bytes       {', '.join(named)} (state and arena: of one stream)")
+    console.print(f"bytes       {', '.join(named)} (state and arena: of one stream, one step at a time)")
     if content["streamable"]:
         console.print("streamable  yes")
     else:
