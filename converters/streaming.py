@@ -218,6 +218,17 @@ class Streamer:
         state.becomes(last)
         return joined
 
+    def transposed(self, name: str, base: str, perm: list[int]) -> str:
+        """A value over time with its axes in another order."""
+        output, times, value = self._fresh(base), self.times, self.graph.values[name]
+        shape = None if value.shape is None else tuple(value.shape[p] for p in perm)
+        self.graph.values[output] = Value(output, value.dtype, shape)
+        times.axis[output] = perm.index(times.axis[name])
+        times.sizes[output] = tuple(times.sizes[name][p] for p in perm)
+        times.layouts[output] = tuple(times.layouts[name][p] for p in perm)
+        self.nodes.append(Node("Transpose", output, [name], [output], {"perm": perm}))
+        return output
+
     def _slice(self, name: str, output: str, axis: int, start: int, end: int) -> None:
         attrs = {"axes": [axis], "starts": [start], "ends": [end], "steps": [1]}
         self.nodes.append(Node("Slice", output, [name], [output], attrs))
@@ -339,8 +350,23 @@ def _gather_window(s: Streamer, node: Node, k: int, reach: int, front: int, back
         made = evaluate_node(node, [before, *constants])[0].astype(np.float32)
     if reach:
         source = f"the last {reach} frame{'s' * (reach > 1)} before {node.op} '{node.name}'"
-        node.inputs[0] = s.history(f"{node.name}.tail", x, before[_frames(axis, lead, None)], source)
+        node.inputs[0] = _tail(s, node, before[_frames(axis, lead, None)], source)
     s.finish(node, lead, made)
+
+
+def _tail(s: Streamer, node: Node, start: Array, source: str) -> str:
+    """The operand of a window with the frames before it in front.
+
+    They are joined with the channels last, as the runtime wants them: so the Transposes cancel with those that
+    `channels_last` puts around the node.
+    """
+    x, rank = node.inputs[0], start.ndim
+    last, first = [0, *range(2, rank), 1], [0, rank - 1, *range(1, rank - 1)]
+    if node.attrs.get("channels_last"):
+        return s.history(f"{node.name}.tail", x, start, source)
+    moved = s.transposed(x, f"{node.name}.tail.frames", last)
+    joined = s.history(f"{node.name}.tail", moved, start.transpose(last), source)
+    return s.transposed(joined, f"{node.name}.tail.operand", first)
 
 
 def _with(shape: list[int], axis: int, count: int) -> list[int]:
@@ -368,7 +394,7 @@ def _spread(s: Streamer, node: Node, k: int, reach: int, front: int) -> None:
     start = np.concatenate([zeros, known], axis)[_frames(axis, track.lead, None)]
     source = f"the last {reach} frame{'s' * (reach > 1)} before {node.op} '{node.name}'"
     if reach:
-        node.inputs[0] = s.history(f"{node.name}.tail", x, start, source)
+        node.inputs[0] = _tail(s, node, start, source)
     s.finish(node, lead, made)
 
 
