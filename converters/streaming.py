@@ -349,9 +349,13 @@ def _gather_window(s: Streamer, node: Node, k: int, reach: int, front: int, back
         constants = [s.graph.constants.get(n) for n in node.inputs[1:]]
         made = evaluate_node(node, [before, *constants])[0].astype(np.float32)
     if reach:
-        source = f"the last {reach} frame{'s' * (reach > 1)} before {node.op} '{node.name}'"
+        source = _source(node, reach)
         node.inputs[0] = _tail(s, node, before[_frames(axis, lead, None)], source)
     s.finish(node, lead, made)
+
+
+def _source(node: Node, reach: int) -> str:
+    return f"the last {f'{reach} frames' if reach > 1 else 'frame'} before {node.op} '{node.name}'"
 
 
 def _tail(s: Streamer, node: Node, start: Array, source: str) -> str:
@@ -392,7 +396,7 @@ def _spread(s: Streamer, node: Node, k: int, reach: int, front: int) -> None:
     pads[k] = reach
     zeros = np.zeros(_with(s._shape_without_time(x), axis, reach), np.float32)
     start = np.concatenate([zeros, known], axis)[_frames(axis, track.lead, None)]
-    source = f"the last {reach} frame{'s' * (reach > 1)} before {node.op} '{node.name}'"
+    source = _source(node, reach)
     if reach:
         node.inputs[0] = _tail(s, node, start, source)
     s.finish(node, lead, made)
