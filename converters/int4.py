@@ -79,12 +79,12 @@ def _quantize(w: Array, groups: int) -> Groups:
 
 def _outermost(by_column: Array) -> Array:
     high, low = by_column.max(axis=0), by_column.min(axis=0)
-    return np.where(high >= -low, high, low)
+    return np.asarray(np.where(high >= -low, high, low))
 
 
 def _rounded(by_column: Array, size: Array) -> Array:
     """The nearest q; 0 where the size is 0."""
-    return np.where(size == 0, 0, np.clip(np.rint(by_column / np.where(size == 0, 1, size)), -8, 7))
+    return np.asarray(np.where(size == 0, 0, np.clip(np.rint(by_column / np.where(size == 0, 1, size)), -8, 7)))
 
 
 def _keep_better(by_column: Array, size: Array, value: Array, best: Array, least: Array) -> None:

@@ -154,19 +154,18 @@ static void rows_f32_scalar(const rnnrt_product *p, uint32_t row, uint32_t n, ui
     }
 }
 
-/* A finite half as a float, exactly: a subnormal m * 2^-24 is shifted up until its leading one is implied. */
+/* A finite half as a float, exactly: a subnormal m * 2^-24 is shifted up until its leading one is implied. Then its exponent
+ * wraps below 0, to -9 at the least, and adding 112 = 127 - 15 brings it back. */
 static float widened(uint16_t half) {
     const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
     uint32_t exponent = half >> 10 & 31u, mantissa = half & 0x3FFu;
     if (exponent == 0 && mantissa != 0) {
-        for (exponent = 1; (mantissa & 0x400u) == 0; exponent--) {
-            mantissa <<= 1;
-        } /* exponent >= -9, wraps: see below */
+        for (exponent = 1; (mantissa & 0x400u) == 0; exponent--) { mantissa <<= 1; }
         mantissa &= 0x3FFu;
     } else if (exponent == 0) {
         return vi_floats((vi)sign);
     }
-    return vi_floats((vi)(sign | (exponent + 112u) << 23 | mantissa << 13)); /* 112 = 127 - 15; exponent + 112 >= 103 */
+    return vi_floats((vi)(sign | (exponent + 112u) << 23 | mantissa << 13));
 }
 
 static void rows_f16_scalar(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
