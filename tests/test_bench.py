@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -18,9 +16,6 @@ from rnnrt.bench import Timing, bench_model, interleave
 from rnnrt.cli.cells import build_cell
 from rnnrt.compare import CellResult, Comparison, Row, compare, parameters
 from rnnrt.contenders import OrtBound, OrtModel, OrtRun, StreamContender, largest_error, seeded_feeds
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "benchmarks"))
 
 
 class Scripted:
@@ -219,37 +214,3 @@ def test_the_picture_shows_every_size_and_both_cells(tmp_path: Path, hidden: tup
 def test_a_picture_of_another_type_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.png, \.svg"):
         plot.draw_comparison(made_up((8,)), tmp_path / "cells.bmp")
-
-
-# ---- benchmarks/ ----
-
-
-def test_readme_tables_are_replaced_between_their_markers(tmp_path: Path) -> None:
-    import readme_tables
-
-    path = tmp_path / "README.md"
-    path.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n", encoding="utf-8")
-    readme_tables.replace(path, "| new |\n")
-    assert path.read_text(encoding="utf-8") == "before\n<!-- bench:begin -->\n| new |\n<!-- bench:end -->\nafter\n"
-    path.write_text("no markers\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="bench:begin"):
-        readme_tables.replace(path, "x")
-
-
-def test_readme_tables_are_made_of_results() -> None:
-    import readme_tables
-
-    rows: list[dict[str, Any]] = [
-        {"model": "gru 8,8", "contender": "rnnrt int8", "p50_us": 2.0, "p99_us": 3.0, "error": 0.01, "sqnr_db": 40.0},
-        {
-            "model": "gru 8,8",
-            "contender": "onnxruntime run",
-            "p50_us": 7.0,
-            "p99_us": 9.0,
-            "error": None,
-            "sqnr_db": None,
-        },
-    ]
-    lines = readme_tables.table({"results": rows, "machine": {"cpu": "CPU"}, "versions": {"rnnrt": "1"}}).splitlines()
-    assert [line for line in lines if "rnnrt int8" in line and "2.00" in line and "40.0" in line]
-    assert [line for line in lines if "onnxruntime run" in line and "3.50" in line]
