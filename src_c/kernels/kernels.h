@@ -19,11 +19,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../include/rnnrt.h"
+
 #define RNNRT_BLOCK 16u        /* rows of a packed tile = units of a recurrent block */
 #define RNNRT_MAX_COLS 131072u /* 131072 * 127 * 127 = 2114060288 < 2^31 */
 #define RNNRT_GROUP 32u        /* columns that share a step of s4 weights */
 #define RNNRT_S4_STEPS 66051   /* sum of a row's |step|: 66051 * 32 * 8 * 127 = 2147450112 < 2^31 */
 #define RNNRT_PAD(n, m) (((n) + (m)-1u) / (m) * (m))
+
+/* Weight formats that this build can multiply with: bit d for rnnrt_dtype d. A runtime exported with a model has no
+ * kernels for others, and matrix.c refuses them at load. */
+#ifndef RNNRT_WEIGHTS
+#define RNNRT_WEIGHTS 0xFFFFFFFFu
+#endif
+#define RNNRT_HAS_WEIGHTS(dtype) ((RNNRT_WEIGHTS >> (dtype)&1u) != 0)
 
 /* A packed constant matrix of format.h: the one of w32, w16, w8, w4 that is not NULL tells its layout and type. */
 typedef struct rnnrt_matrix {

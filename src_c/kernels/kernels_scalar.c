@@ -275,22 +275,6 @@ static void matmul_s4_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t bl
     rows_s4_scalar(&p, 0, n, block0, block1, bias, y, ldy);
 }
 
-static void f32_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    rows_f32_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
-}
-
-static void f16_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    rows_f16_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
-}
-
-static void s8_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    rows_s8_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
-}
-
-static void s4_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    rows_s4_scalar(p, 0, 1, block, block + (uint32_t)gates, bias, out, 0);
-}
-
 #include "simd_cells.h"
 #include "simd_table.h"
 

@@ -32,7 +32,7 @@ rnnrt_matrix rnnrt_matrix_of(const rnnrt_tensor *t) {
 
 int rnnrt_matrix_is(const rnnrt_tensor *t, uint32_t rows, uint32_t cols) {
     if (!t || !t->is_const || !t->data || t->ndim != 2 || t->dims[0] != rows) { return 0; }
-    if (!(RNNRT_WEIGHTS >> t->dtype & 1u)) { return 0; }
+    if (!RNNRT_HAS_WEIGHTS(t->dtype)) { return 0; }
     if (rows == 0 || t->dims[1] == 0 || t->dims[1] > RNNRT_MAX_COLS || (cols != 0 && t->dims[1] != cols)) { return 0; }
     return t->layout != RNNRT_PLAIN; /* dtype and layout fit each other: packed.c */
 }

@@ -54,12 +54,6 @@ typedef struct rnnrt_call {
     void *scratch;                 /* run only */
 } rnnrt_call;
 
-/* Weight formats that this build can multiply with: bit d for rnnrt_dtype d. A runtime exported with a model has no
- * kernels for others. */
-#ifndef RNNRT_WEIGHTS
-#define RNNRT_WEIGHTS 0xFFFFFFFFu
-#endif
-
 #define RNNRT_OP_VIEW 1u     /* output 0 is input 0 under another shape: they share memory, run() is not called */
 #define RNNRT_OP_IN_PLACE 2u /* output 0 may be the same memory as an input of the same number of elements */
 
