@@ -17,7 +17,15 @@ packages=(
     gcc-arm-none-eabi       # exported models, compiled for Cortex-M here
     libnewlib-arm-none-eabi
     qemu-system-arm         # and run on emulated boards
+    gcc-arm-linux-gnueabihf # 32-bit ARM
+    libc6-dev-armhf-cross
+    gcc-riscv64-linux-gnu
+    libc6-dev-riscv64-cross
     qemu-user               # and run here
+    lld                     # WebAssembly, compiled by clang
+    wasi-libc
+    libclang-rt-dev-wasm32
+    nodejs                  # and run here
     valgrind                # the kernels' reads and writes, checked
 )
 

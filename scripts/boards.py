@@ -48,8 +48,8 @@ class Board:
 
 
 def run(command: Sequence[str]) -> str:
-    """What a command prints."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    """What a command prints; it runs in the repository's top folder."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
 _HARD = ("-mthumb", "-mfloat-abi=hard")

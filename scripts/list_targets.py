@@ -38,8 +38,16 @@ class Target:
 
 TARGETS = (
     Target("x86-64", "gcc -std=c11 -O2"),
+    Target("x86-64, Conroe", "gcc -std=c11 -O2 -static", "qemu-x86_64 -cpu Conroe"),
+    Target("x86-64, Penryn", "gcc -std=c11 -O2 -static", "qemu-x86_64 -cpu Penryn"),
+    Target("x86-64, Haswell", "gcc -std=c11 -O2 -static", "qemu-x86_64 -cpu Haswell"),
     Target("AArch64, Cortex-A53", "aarch64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-aarch64 -cpu cortex-a53"),
     Target("AArch64, Cortex-A76", "aarch64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-aarch64 -cpu cortex-a76"),
+    Target("AArch64, Armv8.6 and more", "aarch64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-aarch64 -cpu max"),
+    Target("armv7, Debian's armhf", "arm-linux-gnueabihf-gcc -std=c11 -O2 -static", "qemu-arm -cpu cortex-a7"),
+    Target("armv7, NEON", "arm-linux-gnueabihf-gcc -std=c11 -O2 -static -mfpu=neon", "qemu-arm -cpu cortex-a7"),
+    Target("riscv64", "riscv64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-riscv64 -cpu rv64"),
+    Target("WebAssembly", "clang --target=wasm32-wasi -msimd128 -std=c11 -O2", "node --no-warnings tests/run_wasi.mjs"),
     *(
         Target(f"bare metal, {name.title()}", " ".join(board.compiler()), f"qemu-system-arm -M {board.machine}", board)
         for name, board in boards.BOARDS.items()

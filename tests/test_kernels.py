@@ -7,17 +7,22 @@ searched for fused multiply-adds, which would change bits.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from targets import RUNS, TARGETS, native_flags, native_isas, with_avxvnni
+
 ROOT = Path(__file__).resolve().parents[1]
-KERNELS = [ROOT / "src_c/kernels" / name for name in ("cpu.c", "dispatch.c")]
+KERNELS = [ROOT / "src_c/kernels" / name for name in ("cpu.c", "dispatch.c", "crc32c.c")]
 KERNELS += sorted((ROOT / "src_c/kernels").glob("kernels_*.c"))
 CHECKER = sorted((ROOT / "tests/c").glob("check*.c"))
 CROSS = "aarch64-linux-gnu-gcc"
@@ -75,21 +80,6 @@ def tables(output: str) -> list[str]:
     return re.findall(r"^table (\w+)$", output, re.MULTILINE)
 
 
-def expected_isas() -> list[str]:
-    """Return what /proc/cpuinfo says this machine must offer, best first."""
-    text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    lines = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)
-    assert lines, "no CPU flags in /proc/cpuinfo"
-    flags = set(lines[0].split())
-    needs = {
-        "avx512vnni": {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"},
-        "avx2": {"avx2", "f16c"},
-        "neondot": {"asimddp"},
-        "neon": {"asimd"},
-    }
-    return [isa for isa, need in needs.items() if need <= flags] + ["scalar"]
-
-
 @pytest.fixture(scope="module")
 def native_hash(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the hash of an ordinary gcc build on this machine."""
@@ -111,8 +101,8 @@ BUILDS = {
 @pytest.mark.parametrize("name", BUILDS)
 def test_tables_agree(name: str, tmp_path: Path, native_hash: str) -> None:
     compilers, options = BUILDS[name]
-    output = run(build(tmp_path, tool(*compilers), *options), *expected_isas())
-    assert tables(output) == expected_isas()
+    output = run(build(tmp_path, tool(*compilers), *options), *native_isas())
+    assert tables(output) == native_isas()
     assert len(tables(output)) == 1 or comparisons(output) > 10_000
     assert digest(output) == native_hash
 
@@ -130,17 +120,50 @@ def test_unknown_isa_fails(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def aarch64(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the checker built for AArch64, linked statically."""
-    return build(tmp_path_factory.mktemp("aarch64"), tool(CROSS), "-std=gnu11", "-O2", "-static", *WARNINGS)
+def checkers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the checker built for a target of targets.py, once."""
+
+    @functools.cache
+    def checker(target: str) -> Path:
+        compiler, *options = TARGETS[target].compiler
+        return build(tmp_path_factory.mktemp(target), tool(compiler), *options, *WARNINGS)
+
+    return checker
+
+
+@pytest.mark.parametrize(("target", "cpu"), RUNS)
+def test_emulated_cpu_agrees(target: str, cpu: str, checkers: Callable[[str], Path], native_hash: str) -> None:
+    isas = TARGETS[target].cpus[cpu]
+    tool(TARGETS[target].emulator)
+    output = run(*TARGETS[target].command(cpu, checkers(target)), *isas)
+    assert tables(output) == isas
+    assert len(isas) == 1 or comparisons(output) > 10_000
+    assert digest(output) == native_hash
 
 
 @pytest.mark.parametrize(
-    ("cpu", "isas"), [("cortex-a53", ["neon", "scalar"]), ("cortex-a76", ["neondot", "neon", "scalar"])]
+    ("instruction", "cpu"),
+    [
+        ("pmaxsd %xmm0, %xmm0", "Conroe"),
+        ("vaddps %xmm0, %xmm0, %xmm0", "Penryn"),
+        ("vaddps %zmm0, %zmm0, %zmm0", "Haswell"),
+    ],
 )
-def test_aarch64_agrees(cpu: str, isas: list[str], aarch64: Path, native_hash: str) -> None:
-    output = run(tool("qemu-aarch64", "qemu-aarch64-static"), "-cpu", cpu, aarch64, *isas)
-    assert tables(output) == isas
+def test_a_newer_instruction_would_stop_the_emulator(instruction: str, cpu: str, tmp_path: Path) -> None:
+    source, program = tmp_path / "newer.c", tmp_path / "newer"
+    source.write_text(f'int main(void) {{ __asm__ volatile("{instruction}"); return 0; }}\n', encoding="ascii")
+    run(tool(TARGETS["x86-64"].compiler[0]), "-static", source, "-o", program)
+    done = subprocess.run([tool("qemu-x86_64"), "-cpu", cpu, program], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGILL
+
+
+@pytest.mark.skipif("avx512_vnni" not in native_flags(), reason="needs VPDPBUSD in one encoding")
+def test_avxvnni_agrees(tmp_path: Path, native_hash: str) -> None:
+    sources = with_avxvnni(KERNELS, tmp_path)
+    program = tmp_path / "check_kernels"
+    run(tool("gcc"), "-std=c11", "-O2", *CHECKER, *sources, "-lm", "-o", program)
+    output = run(program, "avxvnni")
+    assert tables(output) == ["avxvnni", "avx2", "sse41", "scalar"]
     assert comparisons(output) > 10_000
     assert digest(output) == native_hash
 

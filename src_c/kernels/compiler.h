@@ -23,6 +23,13 @@
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(__ILP32__)
 #define RNNRT_ARCH_X86 1
 #endif
+/* The VEX encoding of VNNI came with gcc 11, clang 12 and Xcode 13. */
+#if defined(RNNRT_ARCH_X86) && (defined(__clang__) ? __clang_major__ >= 13 : __GNUC__ >= 11)
+#define RNNRT_HAS_AVXVNNI 1
+#endif
+#if defined(__wasm_simd128__)
+#define RNNRT_HAS_WASM_SIMD 1
+#endif
 #if defined(__GNUC__) && defined(__aarch64__) && defined(__AARCH64EL__)
 #define RNNRT_ARCH_AARCH64 1
 #endif

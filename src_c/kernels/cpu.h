@@ -8,6 +8,9 @@
 #define RNNRT_CPU_AVX512VNNI 2u /* with F, DQ, BW and VL; AVX2 and F16C */
 #define RNNRT_CPU_NEON 4u
 #define RNNRT_CPU_NEONDOT 8u
+#define RNNRT_CPU_SSE41 16u /* with SSSE3 */
+#define RNNRT_CPU_AVXVNNI 32u
+#define RNNRT_CPU_NEONI8MM 64u
 
 /* A set of the bits above. Asks the CPU every time: nothing is remembered. */
 uint32_t rnnrt_cpu_features(void);

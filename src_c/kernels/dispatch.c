@@ -11,11 +11,19 @@ typedef struct entry {
 static const entry best_first[] = {
 #if defined(RNNRT_ARCH_X86)
     {&rnnrt_kernels_avx512vnni, RNNRT_CPU_AVX512VNNI},
+#if defined(RNNRT_HAS_AVXVNNI)
+    {&rnnrt_kernels_avxvnni, RNNRT_CPU_AVX2 | RNNRT_CPU_AVXVNNI},
+#endif
     {&rnnrt_kernels_avx2, RNNRT_CPU_AVX2},
+    {&rnnrt_kernels_sse41, RNNRT_CPU_SSE41},
 #endif
 #if defined(RNNRT_ARCH_AARCH64)
+    {&rnnrt_kernels_neoni8mm, RNNRT_CPU_NEONDOT | RNNRT_CPU_NEONI8MM},
     {&rnnrt_kernels_neondot, RNNRT_CPU_NEONDOT},
     {&rnnrt_kernels_neon, RNNRT_CPU_NEON},
+#endif
+#if defined(RNNRT_HAS_WASM_SIMD)
+    {&rnnrt_kernels_wasm, 0},
 #endif
     {&rnnrt_kernels_scalar, 0},
 };

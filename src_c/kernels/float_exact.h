@@ -33,8 +33,19 @@
 #define RNNRT_PRODUCT(v) __asm__("" : "+v"(v))
 #elif defined(__clang__) && defined(__aarch64__)
 #define RNNRT_PRODUCT(v) __asm__("" : "+w"(v))
+#elif defined(__clang__) && defined(__arm__) && defined(__ARM_FP) && (__ARM_FP & 4)
+#define RNNRT_PRODUCT(v) __asm__("" : "+t"(v))
+#elif defined(__clang__) && defined(__riscv_flen)
+#define RNNRT_PRODUCT(v) __asm__("" : "+f"(v))
 #else
 #define RNNRT_PRODUCT(v) ((void)0)
+#endif
+
+/* clang 14 makes f32.max of a > b ? a : b, which takes +0 of -0 and +0 in either order: hide where the choice came from. */
+#if defined(__clang__) && defined(__wasm__)
+#define RNNRT_CHOICE(m) __asm__("" : "+r"(m))
+#else
+#define RNNRT_CHOICE(m) ((void)0)
 #endif
 
 #endif

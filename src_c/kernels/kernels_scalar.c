@@ -6,6 +6,7 @@
 
 #include "compiler.h"
 #include "tables.h"
+#include "words_dot.h"
 
 #define LANES 1
 #define TARGET
@@ -48,9 +49,17 @@ RNNRT_INLINE vf vf_mul(vf a, vf b) {
 
 RNNRT_INLINE vf vf_div(vf a, vf b) { return a / b; }
 
-RNNRT_INLINE vf vf_min(vf a, vf b) { return a < b ? a : b; }
+RNNRT_INLINE vf vf_min(vf a, vf b) {
+    int less = a < b;
+    RNNRT_CHOICE(less);
+    return less ? a : b;
+}
 
-RNNRT_INLINE vf vf_max(vf a, vf b) { return a > b ? a : b; }
+RNNRT_INLINE vf vf_max(vf a, vf b) {
+    int greater = a > b;
+    RNNRT_CHOICE(greater);
+    return greater ? a : b;
+}
 
 RNNRT_INLINE vm vf_lt(vf a, vf b) { return a < b; }
 
@@ -199,16 +208,6 @@ static void matmul_f32_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t b
     rows_f32_scalar(&p, 0, n, block0, block1, bias, y, ldy);
 }
 
-/* acc[r] = sum over c of w[r][c] * q[c]. w: [cols/4][16][4], q: [cols], cols a multiple of 4 */
-static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t acc[16]) {
-    memset(acc, 0, 16 * sizeof *acc);
-    for (uint32_t c = 0; c < cols; c += 4, w += 64) {
-        for (uint32_t r = 0; r < 16; r++) {
-            acc[r] += w[r * 4] * q[c] + w[r * 4 + 1] * q[c + 1] + w[r * 4 + 2] * q[c + 2] + w[r * 4 + 3] * q[c + 3];
-        }
-    }
-}
-
 static void rows_s8_scalar(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
                            const float *bias, float *y, size_t ldy) {
     const rnnrt_matrix *m = p->m;
@@ -278,4 +277,4 @@ static void matmul_s4_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t bl
 #include "simd_cells.h"
 #include "simd_table.h"
 
-const rnnrt_kernels rnnrt_kernels_scalar = RNNRT_TABLE("scalar");
+const rnnrt_kernels rnnrt_kernels_scalar = RNNRT_TABLE(DOT_ISA);

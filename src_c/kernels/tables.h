@@ -5,10 +5,14 @@
 #include "kernels.h"
 
 extern const rnnrt_kernels rnnrt_kernels_scalar;
+extern const rnnrt_kernels rnnrt_kernels_sse41;
 extern const rnnrt_kernels rnnrt_kernels_avx2;
+extern const rnnrt_kernels rnnrt_kernels_avxvnni;
 extern const rnnrt_kernels rnnrt_kernels_avx512vnni;
 extern const rnnrt_kernels rnnrt_kernels_neon;
 extern const rnnrt_kernels rnnrt_kernels_neondot;
+extern const rnnrt_kernels rnnrt_kernels_neoni8mm;
+extern const rnnrt_kernels rnnrt_kernels_wasm;
 
 /* y[i*ldy + ...] = blocks [block0, block1) of p's matrix times row `row` + i of p's activations, i < n, + bias: as the table's matmul. */
 typedef void (*rows_function)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
