@@ -16,7 +16,7 @@ static void check_crc32c(void) {
     static const size_t lengths[] = {0, 1, 7, 8, 9, 63, 65535, 65536, 65537, 65559, 65560, 65561, 200003};
     const rnnrt_crc32c_fn best = rnnrt_crc32c_best();
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        uint8_t *data = at(IN0, lengths[i] + 3); /* ends at an unreadable page */
+        uint8_t *data = at(IN0, lengths[i] + 3, 1);
         for (size_t b = 0; b < lengths[i] + 3; b++) { data[b] = (uint8_t)draw(); }
         for (size_t start = 0; start < 4; start++) {
             const size_t n = lengths[i] + 3 - start;
@@ -99,7 +99,7 @@ static void check_s8(uint32_t rows, uint32_t cols, uint32_t n, int saturated) {
     int8_t *w = bytes(IN0, (size_t)blocks * 16 * padded, saturated);
     int8_t *q = bytes(IN1, (n - 1) * p.ldx + padded, saturated);
     float *scale = floats(IN2, blocks * 16 + n, MODERATE); /* xscale behind it */
-    int32_t *row_sum = at(IN3, (size_t)blocks * 64);
+    int32_t *row_sum = at(IN3, (size_t)blocks * 64, 4);
     for (uint32_t r = 0; r < blocks * 16; r++) {
         row_sum[r] = 0;
         for (uint32_t c = 0; c < padded; c++) {
@@ -134,7 +134,7 @@ static void run_quantize(const rnnrt_kernels *k, const void *of, float *y) {
 static void check_quantize(uint32_t n, enum fill fill) {
     const vectors v = {.n = n, .a = floats(IN0, n, fill)};
     if (fill == ANY_BITS) { /* mostly finite: NaN hides the rest */
-        float *x = at(IN0, (size_t)n * 4);
+        float *x = at(IN0, (size_t)n * 4, 4);
         for (uint32_t i = 0; i < n; i++) { x[i] = isfinite(x[i]) ? x[i] : 0.0f; }
     }
     const float *y = check("quantize_s8", run_quantize, &v, NULL, 1 + RNNRT_PAD(n, 4u) / 4);

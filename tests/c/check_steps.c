@@ -65,14 +65,14 @@ static void set_weights(rnnrt_matrix *m, constants *k, int buffer, enum format f
     if (format == F32) {
         m->w32 = floats(buffer, count, MODERATE);
     } else if (format == F16) {
-        uint16_t *w = at(buffer, count * sizeof *w);
+        uint16_t *w = at(buffer, count * sizeof *w, sizeof *w);
         for (size_t i = 0; i < count; i++) { w[i] = (uint16_t)(draw() & 0xBFFFu); } /* |w| < 2 */
         m->w16 = w;
     } else if (format == S8) {
         set_s8(m, k, buffer, RNNRT_PAD(m->cols, 4u));
         m->scale = k->scale;
     } else {
-        uint8_t *w = at(buffer, (size_t)m->rows * groups * 16u);
+        uint8_t *w = at(buffer, (size_t)m->rows * groups * 16u, 1);
         for (size_t i = 0; i < (size_t)m->rows * groups * 16u; i++) { w[i] = (uint8_t)draw(); }
         for (size_t i = 0; i < (size_t)m->rows * groups; i++) { k->step[i] = (int8_t)(draw() % 255 - 127); }
         m->w4 = w;

@@ -46,8 +46,8 @@ static float widened(uint16_t half) {
 
 /* Every finite half, 16 at a time: widened it is the very number that it means. */
 void check_halves(void) {
-    uint16_t *w = at(IN0, 32);
-    float *one = at(IN1, 4);
+    uint16_t *w = at(IN0, 32, 2);
+    float *one = at(IN1, 4, 4);
     product p = {.m = {.rows = 16, .cols = 1, .w16 = w}, .block1 = 1, .n = 1, .ldx = 1, .ldy = 16, .x = one};
     *one = 1.0f;
     for (uint32_t first = 0; first < 0x10000; first += 16) {
@@ -78,7 +78,7 @@ static void same_as_f32(product p, const float *y) {
 static void check_f16(uint32_t rows, uint32_t cols, uint32_t n, enum fill fill) {
     product p = product_of(rows, cols, n, cols + n % 3);
     const size_t weights = (size_t)RNNRT_PAD(rows, 16u) * cols;
-    uint16_t *w = at(IN0, weights * 2);
+    uint16_t *w = at(IN0, weights * 2, 2);
     for (size_t i = 0; i < weights; i++) {
         const uint32_t r = draw();
         w[i] = (uint16_t)(r % 4 ? (r & 0x83FF) | 0x3800 : r % 16 ? (r & 0xFBFF) : r & 0x83FF); /* |w| ~ 1; any; tiny */
@@ -95,7 +95,7 @@ static void check_f16(uint32_t rows, uint32_t cols, uint32_t n, enum fill fill) 
 /* Nibbles, 8 where no row or column is. extreme: all 0 (-8) or all 15 (7). */
 static uint8_t *nibbles(uint32_t rows, uint32_t cols, int extreme) {
     const uint32_t blocks = RNNRT_PAD(rows, 16u) / 16, groups = RNNRT_PAD(cols, 32u) / 32;
-    uint8_t *w = at(IN0, (size_t)blocks * groups * 256);
+    uint8_t *w = at(IN0, (size_t)blocks * groups * 256, 1);
     for (size_t i = 0; i < (size_t)blocks * groups * 256; i++) {
         const uint32_t row = (uint32_t)(i / 256 / groups * 16 + i / 4 % 16);
         const uint32_t col = (uint32_t)(i / 256 % groups * 32 + i / 64 % 4 * 8 + i % 4);

@@ -12,9 +12,10 @@ extern const rnnrt_kernels *scalar;
 void checker_init(void);
 void fail(const char *what, const char *isa);
 
-/* `bytes` bytes that end where an unreadable page begins. One live allocation a buffer. */
+/* `bytes` bytes that end where an unreadable page begins, start where one ends, or end one element before one, so that they
+ * have no more than the element's alignment; cases take turns. One live allocation a buffer. */
 enum { IN0, IN1, IN2, IN3, IN4, OUT_SCALAR, OUT_OTHER, BUFFERS };
-void *at(int buffer, size_t bytes);
+void *at(int buffer, size_t bytes, size_t element);
 
 uint32_t draw(void);
 float float_of(uint32_t bits);
@@ -27,8 +28,8 @@ float *floats(int buffer, size_t n, enum fill fill);
 /* Within [-127, 127]. saturated: 0 random; 1 all 127; 2 all -127; 3 either */
 int8_t *bytes(int buffer, size_t n, int saturated);
 
-/* Runs one case on every table: y [n] starts as before[n] (in place) or as canaries, ends at an unreadable page, and has
- * canaries in front. Returns the scalar table's y. */
+/* Runs one case on every table: y [n] starts as before[n] (in place) or as canaries, and lies between canaries and an
+ * unreadable page or between canaries. Returns the reference's y. The next case's data is placed in another way. */
 typedef void (*runner)(const rnnrt_kernels *k, const void *of, float *y);
 const float *check(const char *what, runner run, const void *of, const float *before, size_t n);
 
