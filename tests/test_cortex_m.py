@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from collections.abc import Callable
@@ -72,6 +73,15 @@ def test_gru_and_gemm_are_small(exports: Path, tmp_path: Path) -> None:
     assert found.text <= MAX_TEXT
     assert found.stack <= MAX_STACK
     assert 30_000 < found.step < 10_000_000, "33 thousand products and sums"
+
+
+@pytest.mark.parametrize(("name", "fewer"), [("cortex-m4", 1.5), ("cortex-m55", 3.0)])
+def test_integer_products_of_the_core_pay(name: str, fewer: float, exports: Path, tmp_path: Path) -> None:
+    """A step takes this many times fewer instructions than with the portable products."""
+    board = boards.BOARDS[name]
+    portable = dataclasses.replace(board, flags=(*board.flags, "-DRNNRT_PORTABLE"))
+    steps = [measure_cortex_m.measure(b, exports / MODELS[0], MODELS[0], tmp_path).step for b in (portable, board)]
+    assert steps[0] >= fewer * steps[1]
 
 
 def test_table_in_the_docs_is_what_the_script_measures(exports: Path, tmp_path: Path) -> None:
