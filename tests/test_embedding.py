@@ -18,7 +18,7 @@ import rnnrt
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Werror"]
-MAX_TEXT = 250_000  # bytes of code and constants of the x86-64 library with everything in it
+MAX_TEXT = 380_000  # bytes of code and constants of the x86-64 library with everything in it: five tables
 Tool = Callable[[str], str]
 
 CMAKE_CONSUMER = """cmake_minimum_required(VERSION 3.16)

@@ -9,6 +9,7 @@
 #include "words_dot.h"
 
 #define LANES 1
+#define STEPS_BY_CALLS
 #define TARGET
 #define KERNEL(name) name##_scalar
 

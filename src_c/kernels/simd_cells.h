@@ -93,11 +93,12 @@ RNNRT_INLINE TARGET void step_cells(const rnnrt_recurrent_step *s, uint32_t i, u
     }
 }
 
-#if LANES > 1
+#if !defined(STEPS_BY_CALLS)
 
 /* One row: the products' tiles are inlined, as calls cost more than small layers. gates: 3 for GRU, 4 for LSTM; it and the
- * functions are constants wherever this is inlined. With one lane a call costs nothing beside the product, and on a
- * Cortex-M4 the copies would be 0.7 kB of code (GRU) or 1.9 (LSTM) for 0.2 % of the instructions. */
+ * functions are constants wherever this is inlined. A table that defines STEPS_BY_CALLS goes without: with one lane a call
+ * costs nothing beside the product, and on a Cortex-M4 the copies would be 0.7 kB of code (GRU) or 1.9 (LSTM) for 0.2 % of
+ * the instructions. */
 RNNRT_INLINE TARGET void step_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
                                   gates_function gates_w, gates_function gates_r) {
     _Alignas(64) float own_p[64], q[64];
@@ -139,7 +140,7 @@ RNNRT_INLINE TARGET void step_blocks(const rnnrt_recurrent_step *s, uint32_t blo
 }
 
 RNNRT_INLINE TARGET void step(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
-#if LANES > 1
+#if !defined(STEPS_BY_CALLS)
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     if (RNNRT_HAS_WEIGHTS(RNNRT_S8) && s->n == 1 && r->w8 && w->w8) {
         step_row(s, block0, block1, gates, s8_gates, s8_gates);
