@@ -6,12 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .ir import Dim, Graph, Problem, Shape, Size, Sym
+from .bounds import bounded
+from .ir import SYMBOLIC, Dim, Graph, Problem, Shape, Size, Sym
 
 _TIME = {"time", "times", "timestep", "timesteps", "steps", "frame", "frames", "seq", "sequence", "seqlen", "length",
          "len", "samples", "chunk"}  # fmt: skip
 _BATCH = {"batch", "batches", "batchsize", "bsz", "bs"}
 _LETTERS = {"t": Sym.TIME, "l": Sym.TIME, "s": Sym.TIME, "n": Sym.BATCH, "b": Sym.BATCH}
+_TRIED = 12  # what time and batch are at most where the graph is first tried: see probe.py
 _STATE_NAME = re.compile(r"^(h|c|hx|cx|hc|h0|c0|hn|cn)$|state|hidden|cell|cache|memory|context", re.IGNORECASE)
 
 
@@ -63,6 +65,10 @@ def assign(
     for name, shape in found.shapes.items():
         if list(shape).count(Sym.TIME) > 1:
             found.problems.append(Problem(name, "input", f"two time dimensions in {_show(shape)}: give its shape"))
+        try:
+            bounded(_TRIED if isinstance(d, SYMBOLIC) else d for d in shape)
+        except ValueError as error:
+            found.problems.append(Problem(name, "input", str(error)))
     return found
 
 

@@ -7,6 +7,7 @@ The only module that imports onnx.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -42,6 +43,11 @@ _STORED: dict[int, tuple[str, str]] = {
     _T.UINT64: ("<u8", "uint64_data"),
     _T.BOOL: ("?", "int32_data"),
 }
+# Attributes that say yes or no; what another number means, every reader of the file decides for itself.
+_FLAGS = frozenset(
+    ("allowzero", "ceil_mode", "count_include_pad", "exclusive", "input_forget", "keepdims", "layout",
+     "linear_before_reset", "reverse", "select_last_index", "transA", "transB", "upper")
+)  # fmt: skip
 _FLOATS = {_T.FLOAT, _T.DOUBLE, _T.FLOAT16, _T.BFLOAT16}
 _SINGLE = np.finfo(np.float32)
 
@@ -103,17 +109,17 @@ def _parse(source: str | os.PathLike[str] | bytes) -> tuple[onnx.ModelProto, Pat
     if not model.graph.output:
         raise ModelFormatError(f"{name}: the graph has no output")
     if not _is_text(model):
-        raise ModelFormatError(f"{name}: damaged, a name in it is not UTF-8")
+        raise ModelFormatError(f"{name}: damaged, a name in it is not UTF-8 or has a NUL byte")
     return model, folder
 
 
 def _is_text(message: Any) -> bool:
-    """Are all strings of a protobuf message valid UTF-8? Those that are not are bytes."""
+    """Are all strings of a protobuf message valid UTF-8 (those that are not are bytes) and without NUL?"""
     for descriptor, value in message.ListFields():
         many = [value] if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value
         if descriptor.type == descriptor.TYPE_MESSAGE and not all(_is_text(m) for m in many):
             return False
-        if descriptor.type == descriptor.TYPE_STRING and not all(isinstance(s, str) for s in many):
+        if descriptor.type == descriptor.TYPE_STRING and not all(isinstance(s, str) and "\0" not in s for s in many):
             return False
     return True
 
@@ -327,6 +333,8 @@ class _Reader:
         if proto.type not in plain:
             self.problems.append(Problem(node.name, node.op, "an attribute type that is not supported", proto.name))
             return None
+        if math.isnan(proto.f) or any(map(math.isnan, proto.floats)):
+            raise ModelFormatError(f"{node.op} '{node.name}': attribute '{proto.name}' is not a number")
         return _plain(getattr(proto, plain[proto.type]))
 
     def _apply_schema(self, node: Node, proto: onnx.NodeProto) -> None:
@@ -344,6 +352,9 @@ class _Reader:
                 del node.attrs[attribute.name]
             elif _attribute_type(spec) != attribute.type:
                 raise ModelFormatError(f"{node.op} '{node.name}': attribute '{attribute.name}' has the wrong type")
+            elif attribute.name in _FLAGS and attribute.type == onnx.AttributeProto.INT and attribute.i not in (0, 1):
+                reason = f"attribute '{attribute.name}' is {attribute.i}, 0 and 1 are possible"
+                raise ModelFormatError(f"{node.op} '{node.name}': {reason}")
         for name, spec in schema.attributes.items():
             if name in node.attrs:
                 continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .bounds import bounded
 from .ir import Node
 from .lowering import Chain, Lowering, Operands
 
@@ -51,7 +52,7 @@ def _one_hot(node: Node, operands: Operands) -> list[Node] | None:
     chain, count = Chain(node, operands), int(depth.reshape(()))
     axis = int(node.attrs.get("axis", -1)) % (rank + 1)
     known = next(a for a in operands.arrays[0] if a is not None)
-    steps = np.arange(count, dtype=known.dtype).reshape([-1] + [1] * (rank - axis))
+    steps = np.arange(*bounded([count]), dtype=known.dtype).reshape([-1] + [1] * (rank - axis))
     index = chain.add("Unsqueeze", [node.inputs[0], chain.integers(axis)])
     hit = chain.add("Equal", [index, operands.add_constant(steps)])
     if operands.kind() == "i":

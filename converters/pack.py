@@ -587,6 +587,10 @@ def _add_nodes(p: _Packer) -> None:
                 outputs.pop()
             if len(inputs) + len(outputs) > MAX_REFS:
                 raise _Unfit(f"has {len(inputs) + len(outputs)} inputs and outputs, at most {MAX_REFS} are possible")
+            if any(not _I32_MIN <= v <= _I32_MAX for v in ints):
+                raise _Unfit(f"an attribute does not fit 32-bit integers: {ints}")
+            if not np.isfinite(np.array(floats, np.float64).astype(np.float32)).all():
+                raise _Unfit(f"an attribute is not finite in float32: {floats}")
             p.nodes.append(PackedNode(node.name, node.op, inputs, outputs, ints, floats))
         except _Unfit as unfit:
             op = f"{node.domain}.{node.op}" if encode is None and node.domain else node.op

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import ir
+from .bounds import bounded
 from .reference_recurrent import apply_activation, recurrent, sigmoid
 from .reference_windows import WINDOWED, windowed
 
@@ -327,6 +328,7 @@ def _pad(c: _Call) -> list[Array]:
         width[axis] = (pads[i], pads[i + len(axes)])
     crop = tuple(slice(max(-b, 0), n - max(-e, 0)) for (b, e), n in zip(width, x.shape, strict=True))
     grow = [(max(b, 0), max(e, 0)) for b, e in width]
+    bounded(n + b + e for n, (b, e) in zip(x.shape, grow, strict=True))
     mode = c.attr("mode", "constant")
     if mode == "constant":
         fill = 0 if value is None else np.asarray(value).reshape(())
@@ -335,7 +337,7 @@ def _pad(c: _Call) -> list[Array]:
 
 
 def _expand(c: _Call) -> list[Array]:
-    shape = np.broadcast_shapes(c.x().shape, tuple(c.shape("shape", 1)))
+    shape = bounded(np.broadcast_shapes(c.x().shape, tuple(c.shape("shape", 1))))
     return [np.broadcast_to(c.x(), shape).copy()]
 
 
@@ -370,7 +372,9 @@ def _cum_sum(c: _Call) -> list[Array]:
 
 
 def _tile(c: _Call) -> list[Array]:
-    return [np.tile(c.x(), c.numbers("repeats", 1) or [])]
+    repeats = c.numbers("repeats", 1) or []
+    bounded([*c.x().shape, *repeats])
+    return [np.tile(c.x(), repeats)]
 
 
 # ---- constants and shape arithmetic ----
@@ -388,7 +392,7 @@ def _constant(c: _Call) -> list[Array]:
 def _constant_of_shape(c: _Call) -> list[Array]:
     value = np.asarray(c.attr("value", np.zeros(1, c.dtype))).reshape(-1)[0]
     kind = c.dtype if value.dtype.kind == "f" else value.dtype
-    return [np.full(c.shape("shape", 0), value, kind)]
+    return [np.full(bounded(c.shape("shape", 0)), value, kind)]
 
 
 def _shape(c: _Call) -> list[Array]:
@@ -397,7 +401,7 @@ def _shape(c: _Call) -> list[Array]:
 
 def _range(c: _Call) -> list[Array]:
     start, limit, delta = (c.x(i).reshape(())[()] for i in range(3))
-    n = max(math.ceil((limit - start) / delta), 0)
+    (n,) = bounded([max(math.ceil((limit - start) / delta), 0)])
     return [(start + np.arange(n) * delta).astype(c.x(0).dtype)]
 
 

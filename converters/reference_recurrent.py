@@ -204,6 +204,15 @@ def recurrent(op: str, attrs: Attrs, inputs: Inputs) -> list[Array]:
     x, w, r = inputs[0], inputs[1], inputs[2]
     if x is None or w is None or r is None:
         raise ValueError(f"{op} needs X, W and R")
+    for name, array in (
+        ("X", x),
+        ("W", w),
+        ("R", r),
+        ("initial_h", _input(inputs, 5)),
+        ("initial_c", _input(inputs, 6)),
+    ):
+        if array is not None and array.ndim != 3:
+            raise ValueError(f"{name} has shape {array.shape}, three dimensions are needed")
     layout = int(attrs.get("layout", 0))
     direction = attrs.get("direction", "forward")
     direction = direction.decode() if isinstance(direction, bytes) else direction

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .bounds import bounded
+
 Array: TypeAlias = "npt.NDArray[Any]"
 
 WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
@@ -50,6 +52,11 @@ class Window:
                 max((-(-s // t) - 1) * t + w - s, 0) for s, t, w in zip(size, self.strides, self.span, strict=True)
             ]
             self.pads = _halves(total, mode == "SAME_UPPER")
+        if any(v < 1 for v in (*self.kernel, *self.strides, *self.dilations)):
+            raise ValueError("kernel_shape, strides and dilations must be positive")
+        bounded(max(s, 1) + abs(b) + abs(e) for s, b, e in zip(size, self.begin(), self.end(), strict=True))
+        bounded(self.span)
+        bounded(max(v, 1) for v in self.output())
 
     def _transposed_pads(self, mode: str, wanted: list[int] | None) -> list[int]:
         """So that the output has this shape, or stride times the input's."""
@@ -128,6 +135,8 @@ def windowed(op: str, attrs: Mapping[str, Any], inputs: Sequence[Array | None]) 
     x = inputs[0]
     if x is None:
         raise ValueError(f"{op} needs input 0")
+    if x.ndim < 3:
+        raise ValueError(f"X has shape {x.shape}, at least three dimensions are needed")
     last = bool(attrs.get("channels_last", 0))
     x = np.moveaxis(x, -1, 1) if last else x
     if op in ("MaxPool", "AveragePool"):

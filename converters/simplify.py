@@ -104,7 +104,12 @@ def _attempt(
     result.notes = [*graph.notes, *found.notes, *evaluation.notes, *finisher.notes]
     problems = [p for p in (*evaluation.problems, *evaluation.failed) if p.node in finisher.needed]
     problems += finisher.problems
-    fuse.fuse(result)
+    try:
+        fuse.fuse(result)
+    except Exception:  # rewriting relies on operators whose inputs fit them; where they do not, the problems say so
+        if not problems:
+            raise
+        return result, problems
     already = {p.node for p in problems}
     problems += [p for p in support.check(result) if p.node not in already]
     return result, problems
