@@ -29,6 +29,7 @@ MAX_RANK = 6
 MAX_COLS = 131072
 MAX_REFS = 64
 _I32_MIN, _I32_MAX = -(2**31), 2**31 - 1
+_F32_MAX = float(np.finfo(np.float32).max)
 _DIRECTIONS = {"forward": 0, "reverse": 1, "bidirectional": 2}
 _CAST_TARGETS = {"f": 0, "i": 1, "b": 2}
 _PAD_MODES = {"constant": 0, "reflect": 1, "edge": 2}
@@ -589,7 +590,7 @@ def _add_nodes(p: _Packer) -> None:
                 raise _Unfit(f"has {len(inputs) + len(outputs)} inputs and outputs, at most {MAX_REFS} are possible")
             if any(not _I32_MIN <= v <= _I32_MAX for v in ints):
                 raise _Unfit(f"an attribute does not fit 32-bit integers: {ints}")
-            if not np.isfinite(np.array(floats, np.float64).astype(np.float32)).all():
+            if not all(abs(v) <= _F32_MAX for v in floats):
                 raise _Unfit(f"an attribute is not finite in float32: {floats}")
             p.nodes.append(PackedNode(node.name, node.op, inputs, outputs, ints, floats))
         except _Unfit as unfit:

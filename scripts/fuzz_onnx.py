@@ -247,11 +247,12 @@ def _other_attribute(model: onnx.ModelProto, r: random.Random) -> None:
     """An attribute that the operator does have, set where it was not."""
     node = r.choice(model.graph.node)
     schema = onnx.defs.get_schema(node.op_type)
-    name, spec = r.choice(sorted(schema.attributes.items()))
+    attributes: dict[str, Any] = dict(schema.attributes)
+    name = r.choice(sorted(attributes))
     values: dict[str, Any] = {"INT": r.choice(SIZES), "FLOAT": r.choice(FLOATS), "STRING": r.choice(STRINGS),
               "INTS": [r.choice(SIZES) for _ in range(1 + r.randrange(3))],
               "FLOATS": [r.choice(FLOATS)], "STRINGS": [r.choice(STRINGS)]}  # fmt: skip
-    kind = AttributeProto.AttributeType.Name(int(spec.type.value))
+    kind = AttributeProto.AttributeType.Name(int(attributes[name].type.value))
     if kind in values and all(a.name != name for a in node.attribute):
         node.attribute.append(helper.make_attribute(name, values[kind]))
 
