@@ -590,7 +590,7 @@ def _add_nodes(p: _Packer) -> None:
                 raise _Unfit(f"has {len(inputs) + len(outputs)} inputs and outputs, at most {MAX_REFS} are possible")
             if any(not _I32_MIN <= v <= _I32_MAX for v in ints):
                 raise _Unfit(f"an attribute does not fit 32-bit integers: {ints}")
-            if not all(abs(v) <= _F32_MAX for v in floats):
+            if node.op != "Clip" and not all(abs(v) <= _F32_MAX for v in floats):  # Clip: infinite is unlimited
                 raise _Unfit(f"an attribute is not finite in float32: {floats}")
             p.nodes.append(PackedNode(node.name, node.op, inputs, outputs, ints, floats))
         except _Unfit as unfit:
