@@ -35,7 +35,7 @@ demo: $(STAMPS)/rnnrt
 test: $(STAMPS)/rnnrt $(STAMPS)/test
 	scripts/apt_packages.sh
 	$(BIN)/python scripts/fetch_models.py
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: check-style check-types check-c
 
@@ -97,7 +97,7 @@ $(STAMPS)/plot: $(STAMPS)/rnnrt
 	touch $@
 
 $(STAMPS)/test: $(STAMPS)/plot
-	$(PIP) pytest hypothesis onnxscript
+	$(PIP) pytest pytest-xdist hypothesis onnxscript
 	$(PIP) torch==2.13.0
 	touch $@
 

@@ -287,7 +287,10 @@ def _drop_kernels(units: Iterable[_Unit], weights: Collection[str] | None) -> No
         mask.text = re.sub(r"0xFFFFFFFFu", f"({bits})", mask.text)
     if unused:
         entry = re.compile(rf"\.(?:{'|'.join(unused)}) = \w+,?")
+        aliases = {member.upper() for member in unused}  # simd_table.h's MATMUL_S8
         for item in items:
+            if item.directive == "define" and item.names & aliases:
+                item.text = ""
             if "RNNRT_TABLE" in item.names or re.search(r"\brnnrt_kernels_\w+ = ", item.text):
                 item.text = entry.sub("", item.text)
 

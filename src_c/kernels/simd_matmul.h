@@ -93,6 +93,7 @@ RNNRT_INLINE TARGET void f32_tile(const rnnrt_product *p, uint32_t row, uint32_t
     }
 }
 
+#if !defined(STEPS_BY_CALLS)
 /* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
 RNNRT_INLINE TARGET void f32_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
     RNNRT_UNROLL
@@ -101,6 +102,7 @@ RNNRT_INLINE TARGET void f32_gates(const rnnrt_product *p, uint32_t block, int g
         f32_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
     }
 }
+#endif
 
 /* Blocks [block0, block1) of `rows` rows of p from `row` on; blocks and rows are constants wherever this is inlined. */
 RNNRT_INLINE TARGET void f32_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
@@ -215,6 +217,7 @@ RNNRT_INLINE TARGET void s8_tile(const rnnrt_product *p, uint32_t row, uint32_t 
     }
 }
 
+#if !defined(STEPS_BY_CALLS)
 /* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
 RNNRT_INLINE TARGET void s8_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
     RNNRT_UNROLL
@@ -223,6 +226,7 @@ RNNRT_INLINE TARGET void s8_gates(const rnnrt_product *p, uint32_t block, int ga
         s8_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
     }
 }
+#endif
 
 /* Blocks [block0, block1) of `rows` rows of p from `row` on; blocks and rows are constants wherever this is inlined. */
 RNNRT_INLINE TARGET void s8_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,

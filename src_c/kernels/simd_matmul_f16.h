@@ -45,6 +45,7 @@ RNNRT_INLINE TARGET void f16_tile(const rnnrt_product *p, uint32_t row, uint32_t
     }
 }
 
+#if !defined(STEPS_BY_CALLS)
 /* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
 RNNRT_INLINE TARGET void f16_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
     RNNRT_UNROLL
@@ -53,6 +54,7 @@ RNNRT_INLINE TARGET void f16_gates(const rnnrt_product *p, uint32_t block, int g
         f16_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
     }
 }
+#endif
 
 RNNRT_INLINE TARGET void f16_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
                                    const float *bias, float *y, size_t ldy, int blocks, int rows) {

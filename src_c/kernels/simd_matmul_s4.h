@@ -57,6 +57,7 @@ RNNRT_INLINE TARGET void s4_tile(const rnnrt_product *p, uint32_t row, uint32_t 
     }
 }
 
+#if !defined(STEPS_BY_CALLS)
 /* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
 RNNRT_INLINE TARGET void s4_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
     RNNRT_UNROLL
@@ -65,6 +66,7 @@ RNNRT_INLINE TARGET void s4_gates(const rnnrt_product *p, uint32_t block, int ga
         s4_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
     }
 }
+#endif
 
 RNNRT_INLINE TARGET void s4_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
                                   const float *bias, float *y, size_t ldy, int blocks, int rows) {
