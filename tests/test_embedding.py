@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_cmake_package(tmp_path: Path, consumer: Path, tool: Tool) -> None:
 @pytest.fixture(scope="module")
 def one_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("amalgamation")
-    output("python", ROOT / "scripts" / "amalgamate.py", folder)
+    output(sys.executable, ROOT / "scripts" / "amalgamate.py", folder)
     return folder
 
 
