@@ -22,7 +22,7 @@ from .pack import pack
 from .read import parse
 from .verify import FRAMES, TOLERANCE, Report
 from .verify import verify as verify_blob
-from .write import require_folder, save, to_bytes
+from .write import require_folder, require_other_file, save, to_bytes
 
 Pairs: TypeAlias = "Sequence[tuple[str, str]]"
 Shapes: TypeAlias = "Mapping[str, tuple[int | str, ...]]"
@@ -249,6 +249,8 @@ def convert(
     """
     if output is not None:
         require_folder(output)
+        if isinstance(source, (str, os.PathLike)):
+            require_other_file(output, source)
     say = progress or (lambda text: None)
     say("reading")
     graph = prepare(

@@ -235,3 +235,15 @@ def require_folder(path: str | os.PathLike[str]) -> None:
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", str(folder))
+
+
+def require_other_file(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """Make sure that writing there does not replace what was read.
+
+    Raises
+    ------
+    ValueError
+        Both are one file, whatever they are called.
+    """
+    if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+        raise ValueError(f"{os.fspath(path)} is the source itself: writing there would replace it")

@@ -16,6 +16,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
+from rnnrt.converters.convert import convert
 
 import models
 import rnnrt
@@ -622,3 +623,16 @@ def test_doctor_says_when_the_environment_asks_for_what_is_not_there() -> None:
     assert "abacus" in done.stdout
     forced = in_process_of_its_own("doctor", "--json", RNNRT_ISA="scalar")
     assert document(forced, "doctor")["isa_chosen"] == "scalar"
+
+
+def test_convert_never_replaces_its_source(tmp_path: Path, models_dir: Path) -> None:
+    content = (models_dir / "nsnet2-20ms-baseline.onnx").read_bytes()
+    source, link = tmp_path / "model.onnx", tmp_path / "link.rnnrt"
+    source.write_bytes(content)
+    link.hardlink_to(source)
+    for target in (source, link):
+        with pytest.raises(ValueError, match="is the source itself"):
+            convert(source, target)
+        result = CliRunner().invoke(app, ["convert", str(source), "-o", str(target)])
+        assert result.exit_code == 2, result.output
+    assert source.read_bytes() == content
