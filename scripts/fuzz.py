@@ -9,6 +9,7 @@ Crashes are written to the folder as crash-*; put a fixed one into tests/fuzz/co
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -25,6 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ("load", "run")
 MAX_LENGTH = 65536  # bytes of an input
 TESTS_PER_OPERATOR = 3
+MEMORY = 1024  # MiB of a target
+# libFuzzer's own rss limit reads getrusage's peak, which Linux carries over from the process that started it (here a
+# Python with torch in it); AddressSanitizer's limit reads what the program has now.
+LIMITS = ["-timeout=20", "-rss_limit_mb=0", f"-malloc_limit_mb={MEMORY}"]
 SANITIZE = "-fsanitize=fuzzer-no-link,address"
 # Undefined behaviour is looked for everywhere but in the kernels, where it makes compilation take minutes; they have
 # their own checker (tests/c/check_kernels.c).
@@ -116,8 +121,9 @@ def search(program: Path, corpus: Path, seconds: int, found: Path) -> Search:
     command = [str(program), str(found), str(corpus), f"-max_len={MAX_LENGTH}", f"-artifact_prefix={found}/"]
     limit = [f"-max_total_time={seconds}"] if seconds else ["-runs=0"]
     done = subprocess.run(
-        [*command, *limit, "-timeout=20", "-rss_limit_mb=1024", "-print_final_stats=1", "-verbosity=1"],
+        [*command, *limit, *LIMITS, "-print_final_stats=1", "-verbosity=1"],
         check=False,
+        env={**os.environ, "ASAN_OPTIONS": f"hard_rss_limit_mb={MEMORY}"},
         capture_output=True,
         text=True,
         errors="replace",

@@ -46,6 +46,32 @@ def test_repaired_checksums_reach_the_operators(programs: dict[str, Path], seeds
     assert reached["run"] > 4 * reached["load"] > 0, reached
 
 
+def test_the_memory_of_the_caller_is_not_counted(programs: dict[str, Path], seeds: Path, tmp_path: Path) -> None:
+    """Once CI failed because the pytest process had grown beyond the limit of the target."""
+    ballast = b"1" * ((fuzz.MEMORY + 64) << 20)
+    assert not fuzz.search(programs["load"], seeds, 2, tmp_path).crashed
+    del ballast
+
+
+def test_a_target_that_grows_is_found(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    source, program, corpus = tmp_path / "bug.c", tmp_path / "bug", tmp_path / "corpus"
+    source.write_text(
+        "#include <stddef.h>\n#include <stdint.h>\n#include <stdlib.h>\n#include <string.h>\n"
+        "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n);\nvoid *kept[4096];\nint count;\n"
+        "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n) {\n"
+        "    (void)d, (void)n;\n"
+        "    if (count < 4096) memset(kept[count++] = malloc(1 << 24), 1, 1 << 24);\n    return 0;\n}\n"
+    )
+    subprocess.run(
+        [tool("clang"), "-g", "-fsanitize=fuzzer,address", str(source), "-o", str(program)],
+        check=True,
+    )
+    corpus.mkdir()
+    done = fuzz.search(program, corpus, 20, tmp_path / "found")
+    assert done.crashed
+    assert done.executions < 2 * fuzz.MEMORY / 16  # blocks of 16 MiB: stopped by the limit, not by the machine
+
+
 def test_a_read_too_far_is_found(tmp_path: Path, tool: Callable[[str], str]) -> None:
     source, program, corpus = tmp_path / "bug.c", tmp_path / "bug", tmp_path / "corpus"
     source.write_text(
