@@ -5,7 +5,8 @@
 #
 #   make check   ruff, mypy, stubtest, clang-format        make format  let ruff and clang-format rewrite
 #   make bench   time one GRU and one LSTM step            make build   only the package, into .venv
-#   make bench-readme   measure the table of README.md again
+#   make bench-readme   measure the tables of README.md again
+#   make bench-peers    beside other libraries, each as it is installed: docs/benchmarks.* (PEERS_PYTHON=, TENSORFLOW=)
 #   make amalgamation   the C library as build/amalgamation/rnnrt.c and rnnrt.h
 #   make clean   remove everything that make has made
 #
@@ -16,12 +17,12 @@ BIN := .venv/bin
 STAMPS := .venv/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint scripts/constraints.txt
 
-C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] tests/*/*.[ch] examples/c/*.[ch])
+C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] benchmarks/*.c tests/*/*.[ch] examples/c/*.[ch])
 # The extension is built again when one of these changes; Python files need no build (the install is editable).
 SOURCES := pyproject.toml setup.py $(wildcard rnnrt/*.p[yx][xdi] rnnrt/*.[ch] src_c/*/*.[ch])
 PYTHON_CODE := setup.py rnnrt converters scripts examples tests $(wildcard benchmarks)
 
-.PHONY: amalgamation bench-readme help build demo test check check-style check-types check-c format bench clean
+.PHONY: amalgamation bench-peers bench-readme help build demo test check check-style check-types check-c format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -61,6 +62,12 @@ bench: $(STAMPS)/rnnrt $(STAMPS)/plot
 
 bench-readme: $(STAMPS)/rnnrt
 	$(BIN)/python benchmarks/measure.py --readme README.md
+
+# PEERS_PYTHON: a Python with rnnrt and the peers; TENSORFLOW: one with tensorflow and ai-edge-quantizer, for LiteRT's models
+PEERS_PYTHON ?= $(BIN)/python
+bench-peers: $(STAMPS)/rnnrt $(STAMPS)/plot
+	$(PEERS_PYTHON) benchmarks/peers.py --json docs/benchmarks.json --markdown docs/benchmarks.md \
+	    --plot docs/benchmarks.png $(if $(TENSORFLOW),--tensorflow-python $(TENSORFLOW))
 
 amalgamation: $(STAMPS)/rnnrt
 	$(BIN)/python scripts/amalgamate.py build/amalgamation
