@@ -47,6 +47,8 @@ class ConversionReport:
         Per layer: node, op, precision, reason, rows, cols, bytes_before, bytes_after, weight_sqnr_db.
     inputs, outputs, states
         Name -> shape with "T" and "B".
+    state_sources
+        Name of a state -> what of the original it was.
     notes
         What was assumed on the way.
     verification
@@ -61,6 +63,7 @@ class ConversionReport:
     inputs: dict[str, list[int | str]]
     outputs: dict[str, list[int | str]]
     states: dict[str, list[int | str]]
+    state_sources: dict[str, str]
     streamable: bool
     not_streamable_because: str
     notes: list[str] = field(default_factory=list)
@@ -277,6 +280,7 @@ def convert(
         inputs={v.name: _shape(v) for v in graph.inputs},
         outputs={v.name: _shape(v) for v in graph.outputs},
         states={s.name: _shape(graph.values.get(s.input)) for s in graph.states},
+        state_sources={s.name: s.source for s in graph.states},
         streamable=graph.streamable,
         not_streamable_because=graph.not_streamable_because,
         notes=list(graph.notes),

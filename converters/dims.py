@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 from .bounds import bounded
 from .ir import SYMBOLIC, Dim, Graph, Problem, Shape, Size, Sym
@@ -34,7 +37,7 @@ def assign(
     graph: Graph,
     shapes: Mapping[str, tuple[int | str, ...]],
     batch: int | None,
-    skip: Mapping[str, object],
+    skip: Mapping[str, npt.ArrayLike],
 ) -> InputDims:
     """Give every dimension of every input a meaning.
 
@@ -47,24 +50,40 @@ def assign(
     batch
         A number for every batch dimension; None keeps the symbol.
     skip
-        Inputs that get a fixed value and so have no shape to find.
+        Inputs that get a fixed value, this one, and so have no shape to find.
     """
     found = InputDims()
     names = {v.name for v in graph.inputs}
     for name in sorted((set(shapes) | set(skip)) - names):
         reason = f"the model has no such input; it has {sorted(names)}"
         found.problems.append(Problem(name, "input", reason, usage=True))
+    for value in graph.inputs:
+        given = np.asarray(skip.get(value.name, 0))
+        if value.dtype.kind in "iub" and not np.array_equal(given.astype(value.dtype), given):
+            found.problems.append(
+                Problem(value.name, "input", f"it is {value.dtype}, which {given} is not", usage=True)
+            )
     bound = _bind_names(graph, shapes)
     for position, value in enumerate(v for v in graph.inputs if v.name not in skip):
         own = tuple(d for d in value.shape or () if not isinstance(d, Size))  # an input has no other
         declared = graph.declared.get(value.name, own)
         found.shapes[value.name] = _one(value.name, position, declared, shapes.get(value.name), bound, found)
-    fixed = batch if batch is not None else _batch_of_overrides(graph, shapes, found)
+    for name in sorted(set(shapes) & set(skip)):
+        reason = "a shape is given, and a value that makes it a constant: one of them is too much"
+        found.problems.append(Problem(name, "input", reason, usage=True))
+    said = _batch_of_overrides(graph, shapes, found)
+    fixed = said if batch is None else batch
+    if batch is not None and said not in (None, batch):
+        reason = f"the batch is to be {batch}, the shapes given say {said}"
+        found.problems.append(Problem("", "input", reason, usage=True))
+    elif batch not in (None, 1, said) and not found.uses(Sym.BATCH):
+        reason = f"the batch is to be {batch}, but no input has a dimension that is a batch"
+        found.problems.append(Problem("", "input", reason, usage=True))
     if fixed is not None:
         found.shapes = {n: tuple(fixed if d is Sym.BATCH else d for d in s) for n, s in found.shapes.items()}
     for name, shape in found.shapes.items():
         if list(shape).count(Sym.TIME) > 1:
-            found.problems.append(Problem(name, "input", f"two time dimensions in {_show(shape)}: give its shape"))
+            found.problems.append(Problem(name, "input", f"two time dimensions in {show(shape)}: give its shape"))
         try:
             bounded(_TRIED if isinstance(d, SYMBOLIC) else d for d in shape)
         except ValueError as error:
@@ -107,12 +126,12 @@ def _one(
 ) -> Shape:
     if given is not None:
         if len(given) != len(declared):
-            reason = f"shape {given} given, but it has {len(declared)} dimensions"
+            reason = f"shape {show(given)} given, but it has {len(declared)} dimensions"
             found.problems.append(Problem(name, "input", reason, usage=True))
             return tuple(d if isinstance(d, int) else 1 for d in declared)
         for label, size in zip(declared, given, strict=True):
             if isinstance(label, int) and not isinstance(label, Sym) and label != size:
-                reason = f"shape {given} given, the model says {declared}"
+                reason = f"shape {show(given)} given, the model says {show(declared)}"
                 found.problems.append(Problem(name, "input", reason, usage=True))
                 break
         return tuple(_dim(d) for d in given)
@@ -161,5 +180,6 @@ def _dim(d: int | str) -> Dim:
     return int(d)
 
 
-def _show(shape: Shape) -> str:
-    return "[" + ", ".join(str(d) for d in shape) + "]"
+def show(shape: Sequence[Dim | str]) -> str:
+    """``[1, T, 161]``; dimensions without a name are ``?``."""
+    return "[" + ", ".join(str(d) or "?" for d in shape) + "]"

@@ -5,10 +5,12 @@ Nothing here runs the model: what the program compares with (`Golden`) is given 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from string import Template
 
 from . import amalgamate, read, write
@@ -17,6 +19,10 @@ _WORDS_PER_LINE = 6
 _MAX_LIVE = 256  # RNNRT_MAX_LIVE of core/model.h
 _LIVE_STEP = 8  # so many sizes fill the 64 bytes to which parts of a state are rounded
 _TAKEN = frozenset({"main", "golden", "rnnrt", "check", "test", "all", "install", "clean"})  # files and build targets
+_HEADERS = frozenset({"string", "stdio", "stdint", "stddef", "float"})  # <string.h> must stay what it is
+_OF_SCALAR = frozenset({"armdsp", "helium", "neon32"})  # by words_dot.h
+_DATA_HEAD = "/* The model: the bytes of a .rnnrt file"
+_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,31 @@ def identifier(text: str) -> str:
     name = re.sub(r"^(\d)", r"model_\1", name)
     if not name:
         raise ValueError(f"{text!r} can't name the model in C; choose another name")
-    return f"{name}_model" if name in _TAKEN or name.startswith("rnnrt") else name
+    return name if is_free(name) else f"{name}_model"
+
+
+def is_free(name: str) -> bool:
+    """Is it a C identifier that may name the model's files and be the beginning of its names in C?"""
+    lower = name.lower()  # main.c is Main.c on some file systems
+    return bool(_NAME.fullmatch(name)) and lower not in _TAKEN | _HEADERS and not lower.startswith("rnnrt")
+
+
+def stale_files(folder: Path, name: str) -> list[Path]:
+    """What an earlier export left in a folder under another name: files that still begin as `export` writes them."""
+    found = []
+    for data in sorted(folder.glob("*_data.c")):
+        earlier = data.name.removesuffix("_data.c")
+        if earlier == name or not _begins(data, _DATA_HEAD):
+            continue
+        heads = {f"{earlier}.h": f"/* {earlier}: a model exported by rnnrt", f"{earlier}.c": f"/* {earlier}'s memory:"}
+        found += [data, *(path for file, head in heads.items() if _begins(path := folder / file, head))]
+    return found
+
+
+def _begins(path: Path, head: str) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(len(head.encode())) == head.encode()
+    return False
 
 
 def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None = None) -> Export:
@@ -89,9 +119,10 @@ def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None 
     golden : Golden
         Inputs and outputs to check with, and the sizes of model and state where they were measured.
     name : str
-        A C identifier (`identifier`); prefix of everything.
+        A C identifier that `is_free`; prefix of everything.
     isas : collection of str, optional
-        Instruction sets beside "scalar"; default: all, each compiled where the target has it.
+        Instruction sets beside "scalar", which is armdsp, helium or neon32 on a 32-bit ARM; default: all, each compiled
+        where the target has it.
 
     Returns
     -------
@@ -105,6 +136,8 @@ def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None 
     parsed = read.parse(blob)
     operators = sorted({node.op for node in parsed.nodes})
     weights = sorted({value.dtype for value in parsed.values if value.kind == "const" and value.layout != "plain"})
+    if of_scalar := sorted(set(isas or ()) & _OF_SCALAR):
+        raise ValueError(f"{', '.join(of_scalar)}: what scalar becomes on a 32-bit ARM that has it; ask for scalar")
     chosen = sorted({"scalar", *(amalgamate.isas() if isas is None else isas)})
     runtime, header = amalgamate.amalgamate(operators, chosen, weights, made_by="rnnrt export")
     live = -(-sum(value.kind != "const" for value in parsed.values) // _LIVE_STEP) * _LIVE_STEP
@@ -153,7 +186,7 @@ def _words(content: bytes) -> str:
 
 def _data(name: str, content: bytes, fields: dict[str, str]) -> str:
     head = Template(
-        "/* The model: the bytes of a .rnnrt file (without the converter's report), used where they lie: in flash.\n"
+        f"{_DATA_HEAD} (without the converter's report), used where they lie: in flash.\n"
         " * The words are little-endian, as every target of rnnrt is. */\n"
         '#include "$name.h"\n\n'
         "_Alignas(64) const uint64_t ${name}_blob[${NAME}_BLOB_BYTES / 8 + (${NAME}_BLOB_BYTES % 8 != 0)] = {\n    "
@@ -327,6 +360,9 @@ clean:
 _CMAKE = Template("""\
 cmake_minimum_required(VERSION 3.16)
 project($name LANGUAGES C)
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Debug, Release, ..." FORCE)
+endif()
 
 add_library($name STATIC $name.c ${name}_data.c rnnrt.c)
 target_include_directories($name PUBLIC $${CMAKE_CURRENT_SOURCE_DIR})

@@ -82,8 +82,8 @@ def _hints(graph: Graph, given: Mapping[str, Array], shapes: Mapping[str, tuple[
         if value.dtype.kind in "iub" and declared in ((), (1,)) and value.name not in given:
             yield f"'{value.name}' is one {value.dtype}: if it selects a variant, fix it with --set {value.name}=VALUE"
         elif value.name not in shapes and any(isinstance(d, str) for d in declared):
-            dims = ",".join(map(str, declared))
-            yield f"'{value.name}' is declared as [{dims}]: say what these are with --shape {value.name}=..."
+            dims = dims_of_inputs.show(declared)
+            yield f"'{value.name}' is declared as {dims}: say what these are with --shape {value.name}=..."
 
 
 def _unknown(graph: Graph | None) -> int:

@@ -7,9 +7,10 @@ import json
 import os
 import secrets
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -201,13 +202,20 @@ def without_meta(blob: bytes | memoryview) -> bytes:
     return _assemble(sections, features, flags)
 
 
-def save(path: str | os.PathLike[str], content: bytes) -> None:
+def save(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a file that is either complete or not there: temporary file beside it, fsync, rename.
+
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        Its bytes, or what writes them into an open file.
 
     Raises
     ------
     OSError
-        Nothing is left behind.
+        Nothing is left behind. It names the file, not the temporary one.
     """
     require_folder(path)
     target = Path(path)
@@ -215,10 +223,16 @@ def save(path: str | os.PathLike[str], content: bytes) -> None:
     try:
         # O_EXCL, not tempfile: a model is an ordinary file, so its mode follows the umask
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -231,14 +245,18 @@ def require_folder(path: str | os.PathLike[str]) -> None:
     ------
     FileNotFoundError
         Its folder is not there.
+    IsADirectoryError
+        It is a folder itself.
     """
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder to write to", str(folder))
+    if Path(path).is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, expected the name of a file", os.fspath(path))
 
 
 def require_other_file(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
-    """Make sure that writing there does not replace what was read.
+    """Make sure that writing there does not replace what is read.
 
     Raises
     ------
@@ -246,4 +264,4 @@ def require_other_file(path: str | os.PathLike[str], source: str | os.PathLike[s
         Both are one file, whatever they are called.
     """
     if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
-        raise ValueError(f"{os.fspath(path)} is the source itself: writing there would replace it")
+        raise ValueError(f"{os.fspath(path)} is an input, too: writing there would replace it")

@@ -7,6 +7,7 @@ recording goes through both frame by frame; and a step of each is timed beside o
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -107,6 +108,16 @@ def print_agreement(noisy: denoise.Samples) -> None:
 
 
 def main() -> int:
+    """Command line: no options."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    try:
+        return run()
+    except ModuleNotFoundError as error:
+        print(f"demo: this needs {error.name}, not installed here: pip install {error.name}", file=sys.stderr)
+        return 2
+
+
+def run() -> int:
     """Run the demo."""
     OUT.mkdir(parents=True, exist_ok=True)
     try:

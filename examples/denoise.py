@@ -8,6 +8,7 @@ Fourier transform written so that 160 samples go in and 160 come out, 160 sample
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 
@@ -107,12 +108,12 @@ def si_snr(clean: npt.ArrayLike, heard: npt.ArrayLike) -> float:
 
 def main() -> int:
     """Command line."""
-    if len(sys.argv) != 4:
-        print("usage: denoise.py MODEL.rnnrt NOISY.wav CLEAN.wav", file=sys.stderr)
-        return 2
-    samples, rate = audio.read_wav(sys.argv[2])
-    cleaned = denoise(rnnrt.load(sys.argv[1]), audio.resample(samples, rate, RATE))
-    audio.write_wav(sys.argv[3], cleaned, RATE)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("MODEL.rnnrt", "NOISY.wav", "CLEAN.wav"):
+        parser.add_argument(name)
+    model, noisy, clean = vars(parser.parse_args()).values()
+    samples, rate = audio.read_wav(noisy)
+    audio.write_wav(clean, denoise(rnnrt.load(model), audio.resample(samples, rate, RATE)), RATE)
     return 0
 
 

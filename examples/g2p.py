@@ -8,6 +8,7 @@ state is the other network's. The weights are a numpy file, and how they are con
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -92,8 +93,11 @@ def convert_models(weights: Path, folder: Path, quantize: str | None = None) -> 
     return paths
 
 
-def main(words: list[str]) -> int:
+def main() -> int:
     """Spell the words of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD", default=["recurrent", "networks", "spell", "phonemes"])
+    words: list[str] = parser.parse_args().words
     try:
         fetch_models.fetch(WEIGHTS.parent)
     except fetch_models.FetchError as error:
@@ -102,10 +106,10 @@ def main(words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         encoder, decoder = (rnnrt.load(path) for path in convert_models(WEIGHTS, Path(folder)))
         spell = Speller(encoder, decoder)
-        for word in words or ["recurrent", "networks", "spell", "phonemes"]:
+        for word in words:
             print(f"{word}: {' '.join(spell(re.sub('[^a-z]', '', word.lower())))}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -9,6 +9,7 @@ to fill a hop and 10 ms of overlap between windows.
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
@@ -19,10 +20,9 @@ from denoise import HOP, Denoiser
 
 def main() -> int:
     """Command line: runs until standard input ends."""
-    if len(sys.argv) != 2:
-        print("usage: stream_microphone.py MODEL.rnnrt < raw > raw", file=sys.stderr)
-        return 2
-    denoiser = Denoiser(rnnrt.load(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL.rnnrt")
+    denoiser = Denoiser(rnnrt.load(parser.parse_args().model))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while len(raw := source.read(2 * HOP)) == 2 * HOP:
         clean = denoiser.push(np.frombuffer(raw, "<i2") / 32768)

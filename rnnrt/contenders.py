@@ -125,7 +125,7 @@ class OrtModel:
         ValueError
             An input is neither in the feed nor a state nor a constant, or the other way round.
         ModuleNotFoundError
-            onnxruntime is missing (``pip install 'rnnrt[convert]'``).
+            onnxruntime is missing (``pip install onnxruntime``).
         """
         import onnxruntime
 

@@ -116,6 +116,11 @@ def _aligned(source: Buffer) -> Any:
 class Model(ModelCore):
     """A loaded model: immutable, shared by any number of threads, picklable. Made by `load`.
 
+    Attributes
+    ----------
+    pool : Pool or None
+        Threads that share the work of its streams; None: only the calling one.
+
     Examples
     --------
     >>> model = rnnrt.load("gru.rnnrt")
@@ -397,8 +402,12 @@ class Stream(StreamCore):
 
     Attributes
     ----------
+    core : Model
+        The model, as `model`.
     batch : int
         Signals that advance together.
+    max_time : int
+        Most time steps in one call of the C library, so how much memory the stream has; `run` takes any number.
     pool : Pool or None
         Threads that share the work; None: only the calling one.
     """

@@ -1,6 +1,6 @@
 """The picture of ``rnnrt bench --compare``: time per step of two cells over the hidden size, and their ratio.
 
-matplotlib (the extra ``rnnrt[plot]``) is imported when a picture is drawn, never before.
+matplotlib (the extra ``plot``) is imported when a picture is drawn, never before.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> None:
     ValueError
         The suffix is none of `FORMATS`.
     ModuleNotFoundError
-        matplotlib is missing (``pip install 'rnnrt[plot]'``).
+        matplotlib is missing (``pip install matplotlib``).
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:

@@ -24,6 +24,8 @@ class StreamBatch(StreamBatchCore):
 
     Attributes
     ----------
+    core : Model
+        The model, as `model`.
     handles : list of int
         Of all streams.
     capacity : int

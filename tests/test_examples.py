@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,30 @@ def test_live_denoiser_is_the_denoiser(models_dir: Path, root: Path, speech: F32
     expected = np.concatenate([denoiser.push(frame) for frame in denoise.frames(speech[:length])])
     assert found.size == length
     np.testing.assert_allclose(found, np.clip(expected, -1, 32767 / 32768), rtol=0, atol=0.51 / 32768)
+
+
+@pytest.mark.parametrize("example", ["demo", "denoise", "g2p", "stream_microphone"])
+def test_examples_explain_themselves(root: Path, example: str) -> None:
+    command = [sys.executable, str(root / "examples" / f"{example}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"usage: {example}.py")
+    assert done.stderr == ""
+
+
+def test_demo_names_the_package_that_is_missing(root: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\nsys.modules['onnxruntime'] = None\nimport demo, fetch_models\n"
+        "fetch_models.fetch = lambda *a, **k: None\ndemo.convert = lambda p: demo.OrtModel.open('x', {}, [])\n"
+        "sys.argv = ['demo.py']\nsys.exit(demo.main())\n"
+    )
+    path = {"PYTHONPATH": str(root / "examples")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, **path},
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "demo: this needs onnxruntime, not installed here: pip install onnxruntime\n"

@@ -114,15 +114,15 @@ def test_cmake(tmp_path: Path, tool: Tool) -> None:
 
 
 def test_only_what_the_model_needs_is_there(tmp_path: Path) -> None:
-    folder = export(GOLDEN / "denoiser_s8.rnnrt", tmp_path / "c", "--isa", "scalar", "--name", "Noise-2")
-    made = {"noise_2.c", "noise_2.h", "noise_2_data.c", "golden.h", "main.c", "Makefile", "CMakeLists.txt"}
+    folder = export(GOLDEN / "denoiser_s8.rnnrt", tmp_path / "c", "--isa", "scalar", "--name", "Noise_2")
+    made = {"Noise_2.c", "Noise_2.h", "Noise_2_data.c", "golden.h", "main.c", "Makefile", "CMakeLists.txt"}
     assert {p.name for p in folder.iterdir()} == {"rnnrt.c", "rnnrt.h", *made}
     text = (folder / "rnnrt.c").read_text()
     assert set(re.findall(r"rnnrt_op rnnrt_op_(\w+) =", text)) == {"gemm", "gru", "squeeze"}
     assert set(re.findall(r"rnnrt_kernels rnnrt_kernels_(\w+) =", text)) == {"scalar"}
-    header = (folder / "noise_2.h").read_text()
+    header = (folder / "Noise_2.h").read_text()
     assert "#define NOISE_2_INPUT_0_ELEMENTS 64 /* x float32 [T, B, 64] */" in header
-    assert "malloc" not in text + (folder / "noise_2.c").read_text()
+    assert "malloc" not in text + (folder / "Noise_2.c").read_text()
 
 
 def test_json_tells_what_was_written(tmp_path: Path) -> None:

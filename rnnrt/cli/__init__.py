@@ -1,4 +1,4 @@
-"""The command line: ``rnnrt convert | inspect | verify | run | bench | doctor``.
+"""The command line: ``rnnrt convert | inspect | verify | run | bench | export | doctor``.
 
 One file per command; `app` holds the group and what exit codes mean, `output` what goes where. click and rich are
 imported only below this package, so that the library itself needs numpy alone.
@@ -28,10 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        print(
-            f"rnnrt: the command line needs {' and '.join(missing)}, not installed here: pip install 'rnnrt[convert]'",
-            file=sys.stderr,
-        )
+        names = " and ".join(missing)
+        print(f"rnnrt: this needs {names}, not installed here: pip install {' '.join(missing)}", file=sys.stderr)
         return 2
     from rnnrt.cli.app import run_app
 

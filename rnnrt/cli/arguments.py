@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,41 @@ def usage_errors() -> Iterator[None]:
         raise
     except (ValueError, TypeError) as error:
         raise click.UsageError(str(error)) from error
+
+
+def given_options(ctx: click.Context, parameters: Iterable[str]) -> list[str]:
+    """Those of these parameters that the user wrote, as they are called on the command line."""
+    written = click.core.ParameterSource.COMMANDLINE
+    wanted = {name for name in parameters if ctx.get_parameter_source(name) is written}
+    return [param.opts[-1] for param in ctx.command.params if param.name in wanted]
+
+
+def refuse_options(ctx: click.Context, parameters: Iterable[str], reason: str) -> None:
+    """End with a usage error where the user wrote options that would be ignored.
+
+    Parameters
+    ----------
+    ctx
+        Of the command.
+    parameters
+        Names of the command's parameters that mean nothing here.
+    reason
+        What follows behind the option's name.
+    """
+    if found := given_options(ctx, parameters):
+        raise click.UsageError("; ".join(f"{option} {reason}" for option in found), ctx)
+
+
+def refuse_inputs(option: str, target: str | os.PathLike[str], *inputs: str | os.PathLike[str] | None) -> None:
+    """End with a usage error where an output file is one of the inputs, whatever they are called."""
+    from rnnrt.converters.write import require_other_file
+
+    for path in inputs:
+        if path is not None:
+            try:
+                require_other_file(target, path)
+            except ValueError as error:
+                raise click.UsageError(f"{option}: {error}") from error
 
 
 def pairs(option: str, given: Sequence[str], parse: Callable[[str], Parsed]) -> dict[str, Parsed]:

@@ -13,28 +13,29 @@ import rnnrt
 from rnnrt import plot
 from rnnrt.bench import BenchReport, bench_model
 from rnnrt.cli import output
-from rnnrt.cli.arguments import number_or_list, pairs, read_arrays, usage_errors
+from rnnrt.cli.arguments import number_or_list, pairs, read_arrays, refuse_options, usage_errors
 from rnnrt.cli.cells import build_cell
-from rnnrt.cli.convert import model_options, prepare
 from rnnrt.cli.exits import json_option
 from rnnrt.cli.profile import profile_model
+from rnnrt.cli.sources import ONNX_OPTIONS, kind_of, load_model, model_options, prepare
 from rnnrt.compare import GATES, Comparison, compare
 from rnnrt.contenders import Feed, OrtModel, seeded_feeds
 
-_FILE_ONLY = {
-    "against": "--against", "data": "--data", "as_profile": "--profile",
-    "threads": "--threads",
-    "states": "--state", "set_values": "--set", "shapes": "--shape", "batch": "--batch",
-    "linear_before_reset": "--linear-before-reset",
-}  # fmt: skip
+_IGNORED: dict[str, tuple[tuple[str, ...], str]] = {
+    "compare": (("against", "data", "as_profile", "threads", *ONNX_OPTIONS), "is for a FILE, not for --compare"),
+    "file": (("hidden", "input_size", "quantize", "picture"), "is for --compare"),
+    "no profile": (("frames",), "is for --profile"),
+    "profile": (("against",), "is not for --profile"),
+    "no against": (ONNX_OPTIONS, "is for --against"),
+    "data": (("seed",), "is not for --data, which replaces random frames"),
+}
+"""What is true of a command line -> parameters that mean nothing then, and what they are for."""
 _RIGHT = ("p50 us", "p90 us", "p99 us", "min us", "ratio", "steps")
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--against", type=click.Path(path_type=Path), help="The .onnx model, timed in onnxruntime in the same run."
-)
+@click.option("--against", type=click.Path(path_type=Path), help="The .onnx model, timed in onnxruntime, too.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Frames to step through: .npy or .npz; default: random ones."
 )
@@ -71,7 +72,10 @@ _RIGHT = ("p50 us", "p90 us", "p99 us", "min us", "ratio", "steps")
 )
 @click.option("--isa", help="Force an instruction set (see `rnnrt doctor`).")
 @json_option
-def bench(file: Path | None, cells: tuple[str, str] | None, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def bench(
+    ctx: click.Context, /, file: Path | None, cells: tuple[str, str] | None, as_json: bool, **options: Any
+) -> None:
     """Time a step of a model, or of two cells.
 
     Batch 1, one thread (or --threads), the state carried from step to step, contenders in turns within one run.
@@ -83,25 +87,33 @@ def bench(file: Path | None, cells: tuple[str, str] | None, as_json: bool, **opt
     """
     if (file is None) == (cells is None):
         raise click.UsageError("expected either a .rnnrt FILE or --compare")
-    if cells is not None:
+    true = {
+        "compare": cells is not None,
+        "file": file is not None,
+        "no profile": not options["as_profile"],
+        "profile": options["as_profile"],
+        "no against": options["against"] is None,
+        "data": options["data"] is not None,
+    }
+    for condition, (parameters, reason) in _IGNORED.items():
+        if true[condition]:
+            refuse_options(ctx, parameters, reason)
+    if file is None:
+        assert cells is not None
         _compare(cells, as_json, options)
-    elif file is not None and options["as_profile"]:
-        for name in ("against", "picture"):
-            if options[name]:
-                raise click.UsageError(f"--{'plot' if name == 'picture' else name} is not for --profile")
-        model = rnnrt.load(file, options["isa"], options["threads"] or 1)
-        feeds = _feeds(model, options["data"]) if options["data"] else seeded_feeds(model, seed=options["seed"])
+        return
+    model = load_model(file, options["isa"], options["threads"] or 1)
+    feeds = _feeds(model, options["data"]) if options["data"] else seeded_feeds(model, seed=options["seed"])
+    if options["as_profile"]:
         profile_model(file, model, feeds, options["frames"], options["seconds"] or 1.0, as_json)
-    elif file is not None:
-        _bench(file, as_json, options)
+    else:
+        _bench(file, model, feeds, as_json, options)
 
 
 # ---- a model ----
 
 
-def _bench(file: Path, as_json: bool, options: dict[str, Any]) -> None:
-    model = rnnrt.load(file, options["isa"], options["threads"] or 1)
-    feeds = _feeds(model, options["data"]) if options["data"] else seeded_feeds(model, seed=options["seed"])
+def _bench(file: Path, model: rnnrt.Model, feeds: list[Feed], as_json: bool, options: dict[str, Any]) -> None:
     against = _open(options["against"], feeds[0], options) if options["against"] else None
     with usage_errors(), output.progress_bar("timing") as show:
         report = bench_model(model, against, feeds=feeds, seconds=options["seconds"] or 3.0, on_round=show)
@@ -114,11 +126,8 @@ def _bench(file: Path, as_json: bool, options: dict[str, Any]) -> None:
 
 def _open(path: Path, feed: Feed, options: dict[str, Any]) -> OrtModel:
     """The session, with the states that the converter finds in the model and the inputs that are given as constants."""
-    path.open("rb").close()  # onnxruntime has an exception of its own for a missing file
-    from rnnrt.converters.convert import is_checkpoint
-
-    if is_checkpoint(path):
-        raise click.UsageError(f"--against {path}: expected an .onnx model, onnxruntime runs no checkpoints")
+    if kind_of(path) != "onnx":  # a missing file, too, for which onnxruntime has an exception of its own
+        raise click.UsageError(f"--against {path}: expected an .onnx model, for onnxruntime to run")
     with usage_errors():
         graph = prepare(path, options)
         states = [(state.input, state.output) for state in graph.states]
@@ -164,9 +173,6 @@ def _print_report(file: Path, report: BenchReport, threads: int) -> None:
 
 def _compare(cells: tuple[str, str], as_json: bool, options: dict[str, Any]) -> None:
     picture: Path | None = options["picture"]
-    for name, option in _FILE_ONLY.items():
-        if options[name]:
-            raise click.UsageError(f"{option} is for a FILE, not for --compare")
     if picture is not None and picture.suffix.lower() not in plot.FORMATS:
         raise click.UsageError(f"--plot {picture}: expected one of {', '.join(plot.FORMATS)}")
     if picture is not None:

@@ -10,39 +10,11 @@ import click
 
 import rnnrt
 from rnnrt.cli import output
-from rnnrt.cli.arguments import dims, number_or_list, pairs, read_arrays, state_pairs, usage_errors
+from rnnrt.cli.arguments import pairs, read_arrays, refuse_inputs, refuse_options, usage_errors
 from rnnrt.cli.exits import Exit, json_option
 from rnnrt.cli.listing import list_checkpoint
-from rnnrt.cli.report import print_layers, print_notes, print_verification, verdict
-
-
-def model_options(command: Any) -> Any:
-    """Add what the converter may have to be told about an ONNX model."""
-    for option in (
-        click.option(
-            "--state", "states", multiple=True, metavar="IN:OUT", help="An input and an output that carry state."
-        ),
-        click.option("--batch", type=click.IntRange(min=1), help="Fix the batch size."),
-        click.option(
-            "--shape", "shapes", multiple=True, metavar="NAME=1,T,161", help="An input's shape: numbers, T, B."
-        ),
-        click.option("--set", "set_values", multiple=True, metavar="NAME=VALUE", help="Make an input a constant."),
-        click.option(
-            "--linear-before-reset",
-            type=click.IntRange(0, 1),
-            help="What every GRU has, whatever the file says: 1 corrects files of a faulty PyTorch exporter.",
-        ),
-        click.option(
-            "--architecture",
-            type=click.Path(path_type=Path),
-            metavar="FILE.toml",
-            help="How the layers of a checkpoint are connected.",
-        ),
-        click.option("--cell", metavar="NAME", help="The one recurrent layer of a checkpoint that is wanted."),
-        click.option("--prefix", default="", metavar="TEXT", help="How the names of a checkpoint's tensors begin."),
-    ):
-        command = option(command)
-    return command
+from rnnrt.cli.report import print_layers, print_notes, print_states, print_verification, state_bytes, verdict
+from rnnrt.cli.sources import kind_of, model_arguments, refuse_others_options, source_options
 
 
 def verification_options(command: Any) -> Any:
@@ -55,28 +27,6 @@ def verification_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
-
-
-def model_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What `model_options` stand for: keyword arguments of the converter."""
-    return {
-        "set_values": pairs("--set", options["set_values"], number_or_list),
-        "shapes": pairs("--shape", options["shapes"], dims),
-        "batch": options["batch"],
-        "states": state_pairs(options["states"]),
-        "linear_before_reset": options["linear_before_reset"],
-        "prefix": options["prefix"],
-        "cell": options["cell"],
-        "architecture": options["architecture"],
-    }
-
-
-def prepare(path: Path, options: Mapping[str, Any]) -> Any:
-    """What the converter makes of an ONNX model before it is packed: a `rnnrt.converters.ir.Graph`."""
-    from rnnrt.converters import convert as converter
-
-    arguments = model_arguments(options)
-    return converter.prepare(path, state_pairs=arguments.pop("states"), **arguments)
 
 
 def verification_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +57,7 @@ def verification_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     help="What layers get instead, by name; the last match decides.",
 )
 @click.option("--strict", is_flag=True, help="Fail rather than leave a layer f32, assume or approximate anything.")
-@model_options
+@source_options
 @verification_options
 @json_option
 @click.pass_context
@@ -129,12 +79,18 @@ def convert(
     The result is compared with onnxruntime and with float64 over the same input. Nothing is written when that fails
     (exit code 1) or something is not supported (3: all of it is listed).
     """
-    if target is None and not listing:
-        raise click.UsageError("Missing option '-o' / '--output'.")
-    source.open("rb").close()  # a missing file is told before anything heavy is imported
-    if target is None or listing:
+    if listing:
+        used = ("source", "listing", "prefix", "as_json")
+        others = [param.name or "" for param in ctx.command.params if param.name not in used]
+        refuse_options(ctx, others, "is not for --list")
+        if kind_of(source) != "checkpoint":
+            raise click.UsageError(f"--list is for checkpoints; `rnnrt inspect {source}` shows what is in this file")
         list_checkpoint(source, options["prefix"], as_json)
         return
+    if target is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    refuse_others_options(ctx, source)  # a missing file is told before anything heavy is imported
+    refuse_inputs("-o", target, source, options["data"], options["architecture"])
     from rnnrt.converters import convert as converter
 
     try:
@@ -154,6 +110,11 @@ def convert(
         _show_failure(source, target, error, as_json)
         ctx.exit(Exit.VERIFICATION_FAILED)
     content = report.to_dict()
+    sources = content.pop("state_sources")
+    content["states"] = [
+        {"name": name, "shape": shape, "bytes": state_bytes(shape), "source": sources[name] or None}
+        for name, shape in content["states"].items()
+    ]
     if as_json:
         inner = {key: value for key, value in content.items() if key not in ("schema", "source", "output")}
         output.print_json("convert", {"ok": True, "source": str(source), "output": str(target), **inner})
@@ -161,6 +122,7 @@ def convert(
     console = output.stdout()
     print_notes(console, content["notes"])
     print_layers(console, content["layers"])
+    print_states(console, content)
     print_verification(console, content["verification"])
     console.print(f"{target}: {output.size(report.size)}, {verdict(content['verification'])}", markup=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,17 +15,7 @@ from rnnrt._rnnrt import operators
 from rnnrt.bench import host
 from rnnrt.cli import output
 from rnnrt.cli.cells import build_cell
-from rnnrt.cli.exits import Exit, json_option
-
-_OPTIONAL = {
-    "onnx": ("convert", "reading .onnx files: convert, verify, inspect"),
-    "onnxruntime": ("convert", "verification against onnxruntime: convert, verify, bench --against"),
-    "safetensors": ("convert", "reading .safetensors weights"),
-    "click": ("convert", "this command line"),
-    "rich": ("convert", "this command line"),
-    "torch": ("torch", "converting torch modules"),
-    "matplotlib": ("plot", "pictures: bench --compare --plot"),
-}
+from rnnrt.cli.exits import OPTIONAL, Exit, json_option
 
 
 @click.command()
@@ -54,7 +45,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         "isa_problem": complaint,
         "self_check": checks,
         "operators": sorted(name for _, name, _, _ in operators()),
-        "packages": [_package(name, extra, use) for name, (extra, use) in _OPTIONAL.items()],
+        "packages": [_package(name, use) for name, use in OPTIONAL.items() if name not in _older()],
     }
     if as_json:
         output.print_json("doctor", content)
@@ -87,12 +78,17 @@ def self_check(isas: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _package(name: str, extra: str, use: str) -> dict[str, Any]:
+def _older() -> tuple[str, ...]:
+    """What only an older Python needs."""
+    return ("tomli",) if sys.version_info >= (3, 11) else ()
+
+
+def _package(name: str, use: str) -> dict[str, Any]:
     try:
         found: str | None = version(name)
     except PackageNotFoundError:
         found = None
-    return {"name": name, "version": found, "extra": extra, "use": use}
+    return {"name": name, "version": found, "use": use}
 
 
 def _print(content: dict[str, Any]) -> None:
@@ -114,12 +110,7 @@ def _print(content: dict[str, Any]) -> None:
     for check in bad:
         console.print(f"  {check['model']}: {', '.join(check['differing']) or 'not finite'}", markup=False)
     rows = [
-        (
-            p["name"],
-            p["version"] or "not installed",
-            p["use"],
-            "" if p["version"] else f"pip install 'rnnrt[{p['extra']}]'",
-        )
+        (p["name"], p["version"] or "not installed", p["use"], "" if p["version"] else f"pip install {p['name']}")
         for p in content["packages"]
     ]
     console.print(output.table("", ("package", "version", "for", ""), rows))

@@ -14,11 +14,17 @@ from rnnrt.cli import output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_EXTRAS = {
-    "onnx": "convert", "onnxruntime": "convert", "onnxslim": "convert", "onnxscript": "convert", "onnx_ir": "convert",
-    "safetensors": "convert", "torch": "torch", "matplotlib": "plot",
-}  # fmt: skip
-"""Optional package -> the extra that brings it."""
+OPTIONAL = {
+    "onnx": "reading .onnx files: convert, verify, inspect",
+    "onnxruntime": "verification against onnxruntime: convert, verify, bench --against",
+    "safetensors": "reading .safetensors weights",
+    "click": "this command line",
+    "rich": "this command line",
+    "torch": "converting torch modules",
+    "matplotlib": "pictures: bench --compare --plot",
+    "tomli": "convert --architecture before Python 3.11",
+}
+"""Packages that not everything needs -> what for."""
 
 
 class Exit(enum.IntEnum):
@@ -39,6 +45,9 @@ class ErrorMappingGroup(click.Group):
         """Run the command; expected exceptions are reported and end with their exit code."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            _print_json(ctx, Exit.USAGE, {"type": type(error).__name__, "message": error.format_message()})
+            raise
         except (rnnrt.RnnrtError, OSError, ModuleNotFoundError) as error:
             code = _report(ctx, error)
             if code is None:
@@ -65,12 +74,14 @@ def _report(ctx: click.Context, error: Exception) -> Exit | None:
     console = output.stderr()
     for line in lines:
         console.print(f"[red]error[/]: {escape(line)}" if line is lines[0] else escape(line))
-    command = ctx.meta.get("rnnrt.json")
-    if command:
-        kind = type(error).__name__
-        content = {"ok": False, "exit_code": int(code), "error": {"type": kind, "message": lines[0], **details}}
-        output.print_json(command, content)
+    _print_json(ctx, code, {"type": type(error).__name__, "message": lines[0], **details})
     return code
+
+
+def _print_json(ctx: click.Context, code: Exit, error: dict[str, Any]) -> None:
+    """The error as a document, where the user asked for such."""
+    if command := ctx.meta.get("rnnrt.json"):
+        output.print_json(command, {"ok": False, "exit_code": int(code), "error": error})
 
 
 def _explain(error: Exception) -> tuple[Exit | None, list[str], dict[str, Any]]:
@@ -84,9 +95,9 @@ def _explain(error: Exception) -> tuple[Exit | None, list[str], dict[str, Any]]:
         return Exit.BAD_FILE, [str(error)], {}
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
+        if package in ("", "rnnrt"):  # a fault of ours
             return None, [], {}
-        return Exit.USAGE, [f"this needs {package}: pip install 'rnnrt[{_EXTRAS[package]}]'"], {"missing": package}
+        return Exit.USAGE, [f"this needs {package}, not installed here: pip install {package}"], {"missing": package}
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         where = f"{error.filename}: " if error.filename else ""
         return Exit.BAD_FILE, [f"{where}{error.strerror or error}"], {"file": error.filename}

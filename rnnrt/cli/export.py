@@ -12,8 +12,9 @@ import numpy as np
 import rnnrt
 from rnnrt.arrays import Array, TensorInfo
 from rnnrt.cli import output
-from rnnrt.cli.arguments import usage_errors
+from rnnrt.cli.arguments import refuse_inputs, usage_errors
 from rnnrt.cli.exits import json_option
+from rnnrt.cli.sources import load_model
 
 _CALLS = 8  # steps that the exported program checks
 _WHOLE = 16  # time steps of the one call, where the model can't be stepped
@@ -23,8 +24,16 @@ _WHOLE = 16  # time steps of the one call, where the model can't be stepped
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--format", "kind", type=click.Choice(("c",)), default="c", show_default=True, help="What to write.")
 @click.option("-o", "--output", "target", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option("--name", help="Prefix of everything in C; default: the file's name.")
-@click.option("--isa", "isas", multiple=True, help="Instruction sets to bring beside scalar; default: all.")
+@click.option("--name", help="Prefix of everything in C, an identifier; default: made of the file's name.")
+@click.option(
+    "--isa",
+    "isas",
+    multiple=True,
+    metavar="NAME",
+    help="Instruction sets to bring beside scalar (avx2, neon, ...; any number of times); default: all, each compiled"
+    " only where the target has it. scalar alone is all that 32-bit ARM needs: there it becomes armdsp, neon32 or"
+    " helium, as the compiler's target says.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random input.")
 @json_option
 def export(
@@ -36,15 +45,21 @@ def export(
     sizes as constants (no malloc), a Makefile and a CMakeLists.txt, and a main.c that runs stored input and compares
     every bit of the output.
     """
-    model = rnnrt.load(file)
+    model = load_model(file)
     from rnnrt.converters import export_c
+    from rnnrt.converters.write import save
 
     with usage_errors():
-        chosen = export_c.identifier(file.stem if name is None else name)
+        chosen = _name(file, name)
         made = export_c.export(model._blob(), _golden(model, seed), chosen, list(isas) or None)
+    for path in made.files:
+        refuse_inputs("-o", target / path, file)
     target.mkdir(parents=True, exist_ok=True)
+    stale = export_c.stale_files(target, chosen)
+    for old in stale:
+        old.unlink()
     for path, content in made.files.items():
-        (target / path).write_text(content, encoding="utf-8")
+        save(target / path, content.encode())
     sizes = {path: len(content.encode()) for path, content in made.files.items()}
     if as_json:
         about = {"format": kind, "name": chosen, "operators": made.operators, "isas": made.isas}
@@ -57,12 +72,32 @@ def export(
                 **about,
                 "blob_bytes": made.blob_bytes,
                 "files": sizes,
+                "removed": [old.name for old in stale],
             },
         )
         return
+    if name is None and chosen != file.stem:
+        output.stderr().print(f"in C the model is called {chosen}; --name says otherwise", markup=False)
+    if stale:
+        output.stderr().print(f"removed, of an earlier export: {', '.join(old.name for old in stale)}", markup=False)
     console = output.stdout()
     console.print(output.table("", ("file", "bytes"), sizes.items(), right=("bytes",)))
     console.print(f"{target}: {chosen}, {', '.join(made.operators)}; make -C {target} check", markup=False)
+
+
+def _name(file: Path, given: str | None) -> str:
+    """What everything in C begins with: as given, or made of the file's name.
+
+    Raises
+    ------
+    ValueError
+        What was given can't be that.
+    """
+    from rnnrt.converters import export_c
+
+    if given is None or export_c.is_free(given):
+        return given or export_c.identifier(file.stem)
+    raise ValueError(f"--name {given!r} can't name a model in C; {export_c.identifier(given)!r} could")
 
 
 def _golden(model: rnnrt.Model, seed: int) -> Any:

@@ -1,8 +1,7 @@
-"""``rnnrt inspect``: what is in a .rnnrt file, or what would become of an .onnx file."""
+"""``rnnrt inspect``: what is in a .rnnrt file, or what would become of an .onnx file or a checkpoint."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,46 +12,43 @@ from rich.markup import escape
 
 import rnnrt
 from rnnrt.cli import output
-from rnnrt.cli.arguments import usage_errors
-from rnnrt.cli.convert import model_options, prepare
+from rnnrt.cli.arguments import refuse_options, usage_errors
 from rnnrt.cli.exits import json_option
+from rnnrt.cli.report import print_states, state_bytes
+from rnnrt.cli.sources import SOURCE_OPTIONS, kind_of, prepare, refuse_others_options, source_options
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@model_options
+@source_options
 @json_option
-def inspect(file: Path, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def inspect(ctx: click.Context, /, file: Path, as_json: bool, **options: Any) -> None:
     """Show what is in a model.
 
-    FILE is a .rnnrt model, or an .onnx one: then what the converter makes of it in f32 is shown and nothing is written.
-    --set, --shape, --batch and --state are as in `convert` and for .onnx files only.
+    FILE is a .rnnrt model, or what could become one, an .onnx model or a checkpoint: then what the converter makes of
+    it in f32 is shown and nothing is written. All options but --json are for these, and as in `convert`.
     """
-    content = _inspect_onnx(file, options) if is_onnx(file) else _inspect_file(file)
+    kind = kind_of(file)
+    if kind == "rnnrt":
+        refuse_options(ctx, SOURCE_OPTIONS, f"is for what is to be converted: {file} is not")
+        content = _inspect(rnnrt.load(file), file.read_bytes(), kind)
+    else:
+        refuse_others_options(ctx, file)
+        content = _inspect_source(file, kind, options)
     if as_json:
         output.print_json("inspect", {"ok": True, "file": str(file), **content})
     else:
         _print(file, content)
 
 
-def is_onnx(path: Path) -> bool:
-    """By content where it starts like a .rnnrt file, else by suffix: ONNX has no magic number."""
-    with path.open("rb") as file:
-        magic = file.read(8)
-    return magic != b"\x89RNNRT\r\n" and path.suffix.lower() == ".onnx"
-
-
-def _inspect_file(path: Path) -> dict[str, Any]:
-    return _inspect(rnnrt.load(path), path.read_bytes(), "rnnrt")
-
-
-def _inspect_onnx(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def _inspect_source(path: Path, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from rnnrt.converters.convert import build
 
     with usage_errors():
         graph = prepare(path, options)
     _, blob = build(path, graph)
-    return {**_inspect(rnnrt.load(blob), blob, "onnx"), "opset": graph.opset, "producer": graph.producer}
+    return {**_inspect(rnnrt.load(blob), blob, kind), "opset": graph.opset or None, "producer": graph.producer}
 
 
 def _inspect(model: rnnrt.Model, blob: bytes, kind: str) -> dict[str, Any]:
@@ -119,7 +115,7 @@ def _states(model: rnnrt.Model) -> list[dict[str, Any]]:
     return [
         {
             **_info(info),
-            "bytes": 4 * math.prod(1 if isinstance(d, str) else d for d in info.shape),
+            "bytes": state_bytes(info.shape),
             "source": sources.get(info.name) or None,
         }
         for info in model.states
@@ -139,7 +135,8 @@ def _print(path: Path, content: dict[str, Any]) -> None:
     if content["kind"] == "rnnrt":
         form = f"format version {content['format_version']}, checksums ok, {output.size(sizes['file'])}"
     else:
-        origin = f"ONNX opset {content['opset']} by {content['producer'] or 'unknown'}"
+        opset, producer = content["opset"], content["producer"] or "unknown"
+        origin = f"ONNX opset {opset} by {producer}" if content["kind"] == "onnx" else producer
         form = f"{origin}, {output.size(sizes['file'])} as .rnnrt"
     console.print(f"[bold]{escape(str(path))}[/]  {escape(form)}")
     rows = [
@@ -148,19 +145,12 @@ def _print(path: Path, content: dict[str, Any]) -> None:
         for value in content[what]
     ]
     console.print(output.table("", ("", "name", "shape", "type"), rows))
-    kept = [(s["name"], output.shape(s["shape"]), output.size(s["bytes"]), s["source"]) for s in content["states"]]
-    if kept:
-        console.print(output.table("", ("state", "shape", "bytes", "from"), kept, right=("bytes",)))
     _print_layers(console, content["layers"])
     operators = ", ".join(f"{count} {name}" for name, count in sorted(content["operators"].items()))
     console.print(f"operators   {escape(operators)}", soft_wrap=True)
     named = [f"{output.size(sizes[key])} {key}" for key in ("weights", "state", "arena") if sizes.get(key) is not None]
     console.print(f"bytes       {', '.join(named)} (state and arena: of one stream, one step at a time)")
-    if content["streamable"]:
-        console.print("streamable  yes")
-    else:
-        reason = content["not_streamable_because"] or "it looks into the future"
-        console.print(f"streamable  no: {escape(reason)}", soft_wrap=True)
+    print_states(console, content)
     for note in content["notes"]:
         console.print(f"note        {escape(str(note))}", soft_wrap=True)
 

@@ -39,6 +39,23 @@ def print_layers(console: Console, layers: Sequence[Plain]) -> None:
         console.print(output.table("", columns, rows, right=columns[4:]))
 
 
+def state_bytes(shape: Sequence[int | str]) -> int:
+    """What one stream's state variable takes; every one is of four bytes an element."""
+    return 4 * math.prod(1 if isinstance(d, str) else d for d in shape)
+
+
+def print_states(console: Console, content: Plain) -> None:
+    """Every state variable with where it comes from, and whether the model streams or which node prevents it."""
+    rows = [(s["name"], output.shape(s["shape"]), output.size(s["bytes"]), s["source"]) for s in content["states"]]
+    if rows:
+        console.print(output.table("", ("state", "shape", "bytes", "from"), rows, right=("bytes",)))
+    if content["streamable"]:
+        console.print("streamable  yes")
+    else:
+        reason = content["not_streamable_because"] or "it looks into the future"
+        console.print(f"streamable  no: {escape(reason)}", soft_wrap=True)
+
+
 def print_verification(console: Console, report: Plain) -> None:
     """Every comparison and every bit check of a verification, and what failed."""
     columns = ("output", "against", "max error", "mean error", "SQNR dB", "first 1/10", "last 1/10", "diverges at step")

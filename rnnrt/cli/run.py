@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 import rnnrt
 from rnnrt.cli import output
-from rnnrt.cli.arguments import read_arrays, usage_errors
+from rnnrt.cli.arguments import read_arrays, refuse_inputs, usage_errors
 from rnnrt.cli.exits import json_option
+from rnnrt.cli.sources import load_model
 
 
 @click.command()
@@ -40,7 +41,11 @@ def run(file: Path, source: Path, target: Path, streaming: bool, isa: str | None
     several = target.suffix.lower() == ".npz"
     if target.suffix.lower() not in (".npy", ".npz"):
         raise click.UsageError(f"-o {target}: expected a .npy or .npz file")
-    model = rnnrt.load(file, isa)
+    from rnnrt.converters.write import require_folder, save
+
+    refuse_inputs("-o", target, source, file)
+    require_folder(target)
+    model = load_model(file, isa)
     if len(model.outputs) > 1 and not several:
         names = ", ".join(info.name for info in model.outputs)
         raise click.UsageError(f"-o {target}: this model has the outputs {names}: expected a .npz file")
@@ -50,7 +55,8 @@ def run(file: Path, source: Path, target: Path, streaming: bool, isa: str | None
         result = model.stream().run(x) if streaming or not model.has_time else model(x)
     seconds = time.perf_counter() - begin
     results = result if isinstance(result, dict) else {model.outputs[0].name: result}
-    _write(target, results, several)
+    # numpy's stub takes names for its own options
+    save(target, partial(np.savez, **results) if several else partial(np.save, arr=next(iter(results.values()))))  # type: ignore[arg-type]
     shapes = {name: list(array.shape) for name, array in results.items()}
     if as_json:
         content = {"ok": True, "file": str(file), "output": str(target), "outputs": shapes, "seconds": seconds}
@@ -87,17 +93,3 @@ def _frames(model: rnnrt.Model, source: Path, samples: NDArray[Any]) -> tuple[ND
         raise click.UsageError(f"--input {source}: {len(samples)} samples, a frame of the input {info} has {size}")
     left = len(samples) - count * size
     return samples[: count * size].reshape(count, size), f"{count} frames of {size} samples, {left} left over"
-
-
-def _write(target: Path, results: dict[str, NDArray[Any]], several: bool) -> None:
-    """Complete or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            if several:
-                np.savez(file, **results)  # type: ignore[arg-type] # numpy's stub takes names for its own options
-            else:
-                np.save(file, next(iter(results.values())))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""``rnnrt verify``: does a .rnnrt file compute what its ONNX model does?"""
+"""``rnnrt verify``: does a .rnnrt file compute what its source does?"""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from typing import Any
 
 import click
 
-import rnnrt
 from rnnrt.cli import output
 from rnnrt.cli.arguments import usage_errors
-from rnnrt.cli.convert import model_arguments, model_options, verification_arguments, verification_options
+from rnnrt.cli.convert import verification_arguments, verification_options
 from rnnrt.cli.exits import Exit, json_option
 from rnnrt.cli.report import print_verification, verdict
+from rnnrt.cli.sources import load_model, model_arguments, refuse_others_options, source_options
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--against", required=True, type=click.Path(path_type=Path), help="The .onnx model it was made from.")
-@model_options
+@click.option(
+    "--against",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="What it was made from: an .onnx model or a checkpoint.",
+)
+@source_options
 @verification_options
 @json_option
 @click.pass_context
@@ -27,8 +32,8 @@ def verify(ctx: click.Context, /, file: Path, against: Path, as_json: bool, **op
 
     What `convert` was told about the ONNX model (--set, --shape, --batch, --state) must be told again.
     """
-    rnnrt.load(file)  # the file's own faults come first
-    against.open("rb").close()
+    load_model(file)  # the file's own faults come first
+    refuse_others_options(ctx, against)
     from rnnrt.converters import convert as converter
 
     with usage_errors(), output.spinner(f"verifying {file.name}") as say:
