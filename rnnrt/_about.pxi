@@ -26,6 +26,8 @@ cdef list describe(const rnnrt_model *model, info_getter get, uint32_t count):
     found = []
     for i in range(count):
         get(model, i, &info)
-        dims = tuple([d for d in info.dims[:info.ndim]])
-        found.append((info.name.decode(errors="backslashreplace"), dims, info.dtype))
+        dims = []
+        for d in info.dims[:info.ndim]:  # no comprehension: where its list can't grow, Cython 3.3 frees an element twice
+            dims.append(d)
+        found.append((info.name.decode(errors="backslashreplace"), tuple(dims), info.dtype))
     return found

@@ -8,7 +8,8 @@ cdef extern from "slots.h" nogil:
     void rnnrt_slots_init(rnnrt_slots *slots, size_t bytes)
     int rnnrt_slots_reserve(rnnrt_slots *slots, uint32_t capacity)
     void rnnrt_slots_free(rnnrt_slots *slots)
-    void *rnnrt_slots_take(rnnrt_slots *slots, int64_t *handle)
+    int64_t rnnrt_slots_next(const rnnrt_slots *slots)
+    void *rnnrt_slots_take(rnnrt_slots *slots)
     void *rnnrt_slots_at(const rnnrt_slots *slots, int64_t handle)
     void rnnrt_slots_give(rnnrt_slots *slots, int64_t handle)
     int64_t rnnrt_slots_handle(const rnnrt_slots *slots, uint32_t slot)
@@ -47,11 +48,17 @@ cdef class StreamBatchCore:
     @property
     def handles(self):
         """Handles of all streams, in no particular order."""
+        cdef int64_t handle
+        found = []
         self.enter()
         try:
-            return [h for i in range(self.slots.capacity) if (h := rnnrt_slots_handle(&self.slots, i)) >= 0]
+            for i in range(self.slots.capacity):
+                handle = rnnrt_slots_handle(&self.slots, i)
+                if handle >= 0:
+                    found.append(handle)
         finally:
             rnnrt_leave(&self.busy)
+        return found
 
     def __len__(self):
         return self.slots.used
@@ -66,10 +73,11 @@ cdef class StreamBatchCore:
             raise ValueError(f"there is no stream {handle}")
         return found
 
-    def _add(self):
-        """A new stream at the initial state. May grow, which moves memory but changes no stream."""
-        cdef int64_t handle
+    def _add(self, cnp.ndarray bytes=None):
+        """A new stream at the initial state or with these bytes. May grow, which moves memory but changes no stream."""
         cdef StreamCore larger
+        cdef void *stream
+        cdef object handle
         self.enter()
         try:
             if self.slots.used == self.slots.capacity:
@@ -77,7 +85,11 @@ cdef class StreamBatchCore:
                 if not rnnrt_slots_reserve(&self.slots, larger.batch):
                     raise MemoryError(f"{larger.batch} streams of {self.slots.bytes} bytes")
                 self.work, self.rows = larger, 0
-            rnnrt_stream_init(self.work.core.model, rnnrt_slots_take(&self.slots, &handle))
+            handle = rnnrt_slots_next(&self.slots)  # made an object here: behind it nothing can fail
+            stream = rnnrt_slots_take(&self.slots)
+            rnnrt_stream_init(self.work.core.model, stream)
+            if bytes is not None:
+                memcpy(stream, cnp.PyArray_DATA(bytes), min(<size_t>cnp.PyArray_NBYTES(bytes), self.slots.bytes))
         finally:
             rnnrt_leave(&self.busy)
         return handle

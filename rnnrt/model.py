@@ -366,6 +366,26 @@ def _cut(info: TensorInfo, rows: Array, length: int) -> tuple[Any, ...]:
     return tuple(rows if d == "B" else slice(length) if d == "T" else slice(None) for d in info.shape)
 
 
+def _time_axes(model: Model) -> list[int]:
+    """Of inputs and outputs."""
+    return [info.shape.index("T") if "T" in info.shape else 0 for info in (*model.inputs, *model.outputs)]
+
+
+def in_pieces(model: Model, arrays: Sequence[Array], time: int, step: int) -> bool:
+    """Whether `time` steps need copies of pieces of `step`: time is not the outermost axis of one of the arrays.
+
+    Parameters
+    ----------
+    model : Model
+        Tells the axes.
+    arrays : sequence of ndarray
+        For its inputs and outputs.
+    time, step : int
+        Steps altogether, and of a call of the C library.
+    """
+    return time > step and any(set(a.shape[:axis]) - {1} for a, axis in zip(arrays, _time_axes(model)))
+
+
 def advance(core: StreamCore, model: Model, values: Sequence[Array], results: Sequence[Array], time: int) -> None:
     """Run `time` steps; where time is not the outermost axis the pieces have to be copied.
 
@@ -380,12 +400,11 @@ def advance(core: StreamCore, model: Model, values: Sequence[Array], results: Se
     time : int
         Steps.
     """
-    arrays = (*values, *results)
-    axes = [info.shape.index("T") if "T" in info.shape else 0 for info in (*model.inputs, *model.outputs)]
-    step = core.max_time
-    if time <= step or all(set(a.shape[:axis]) <= {1} for a, axis in zip(arrays, axes)):
+    arrays, step = (*values, *results), core.max_time
+    if not in_pieces(model, arrays, time, step):
         core._run(arrays, time)
         return
+    axes = _time_axes(model)
     for start in range(0, time, step):
         cuts = [
             (*(slice(None),) * axis, slice(start, start + step)) if "T" in info.shape else (...,)
@@ -470,10 +489,14 @@ class Stream(StreamCore):
             results.append(array.reshape(expected))
             # a chunk's results must not overwrite a later chunk's input
             values = [v.copy() if np.may_share_memory(v, array) else v for v in values]
-        if time > 1 and self.max_time == 1:
-            self._grow()
-        advance(self, model, values, results, time)
-        return model._result(results) if out is None else out
+        result = model._result(results) if out is None else out
+        core: StreamCore = self
+        if time > 1 and (self.max_time == 1 or in_pieces(model, (*values, *results), time, _CHUNK)):
+            core = self._roomy()  # between two pieces memory may run out: then this stream has not moved
+        advance(core, model, values, results, time)
+        if core is not self:
+            self._swap(core)
+        return result
 
     def _expected(self, info: TensorInfo, symbols: Mapping[str, int]) -> tuple[Any, ...]:
         """Return the shape that `run` takes or gives, with the symbols that are known already."""
@@ -491,8 +514,9 @@ class Stream(StreamCore):
             arrays.append(array)
         if out is None:
             results = [np.empty(shape, info.dtype) for info, shape in self._out_frames]
+            result = model._result(results)
             self._run((*arrays, *results), 1)
-            return model._result(results)
+            return result
         for (info, shape), given in zip(self._out_frames, named(model.outputs, out, "out")):
             array = as_output(info, given)
             if array.shape != shape and without_units(array.shape) != without_units(shape):
@@ -504,11 +528,11 @@ class Stream(StreamCore):
     def _frame(self, info: TensorInfo) -> tuple[int, ...]:
         return tuple(self.batch if d == "B" else int(d) for d in info.shape if d != "T")
 
-    def _grow(self) -> None:
-        """Make room for `_CHUNK` time steps a call; a stream that only steps never needs it."""
-        larger = StreamCore(self.core, _CHUNK, self.batch, self.pool)
-        larger._exchange(self._values(), True)
-        self._swap(larger)
+    def _roomy(self) -> StreamCore:
+        """Return a copy with room for `_CHUNK` time steps a call; a stream that only steps never needs it."""
+        other = StreamCore(self.core, _CHUNK, self.batch, self.pool)
+        other._exchange(self._values(), True)
+        return other
 
     def _values(self) -> tuple[Array, ...]:
         values = tuple(np.empty(self._frame(info), info.dtype) for info in self.model.states)

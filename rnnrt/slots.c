@@ -43,17 +43,22 @@ void rnnrt_slots_free(rnnrt_slots *s) {
     rnnrt_slots_init(s, s->bytes);
 }
 
-int64_t rnnrt_slots_handle(const rnnrt_slots *s, uint32_t slot) {
-    return s->next[slot] == TAKEN ? (int64_t)((uint64_t)s->generation[slot] << 32 | slot) : -1;
+static int64_t handle_of(const rnnrt_slots *s, uint32_t slot) {
+    return (int64_t)((uint64_t)s->generation[slot] << 32 | slot);
 }
 
-void *rnnrt_slots_take(rnnrt_slots *s, int64_t *handle) {
+int64_t rnnrt_slots_handle(const rnnrt_slots *s, uint32_t slot) {
+    return s->next[slot] == TAKEN ? handle_of(s, slot) : -1;
+}
+
+int64_t rnnrt_slots_next(const rnnrt_slots *s) { return s->first_free == NOWHERE ? -1 : handle_of(s, s->first_free); }
+
+void *rnnrt_slots_take(rnnrt_slots *s) {
     const uint32_t slot = s->first_free;
     if (slot == NOWHERE) return NULL;
     s->first_free = s->next[slot];
     s->next[slot] = TAKEN;
     s->used++;
-    *handle = rnnrt_slots_handle(s, slot);
     return s->memory + slot * s->bytes;
 }
 

@@ -20,8 +20,9 @@ void rnnrt_slots_init(rnnrt_slots *slots, size_t bytes);
 /* Room for `capacity` slots; nothing moves but memory. 0: out of memory, nothing has changed but spare room. */
 int rnnrt_slots_reserve(rnnrt_slots *slots, uint32_t capacity);
 void rnnrt_slots_free(rnnrt_slots *slots);
-/* A free slot's memory, NULL where there is none. */
-void *rnnrt_slots_take(rnnrt_slots *slots, int64_t *handle);
+/* The handle that the next slot taken will have; -1: all are taken. */
+int64_t rnnrt_slots_next(const rnnrt_slots *slots);
+void *rnnrt_slots_take(rnnrt_slots *slots);                          /* its memory; NULL: all are taken */
 void *rnnrt_slots_at(const rnnrt_slots *slots, int64_t handle);      /* NULL: no such handle, or not any more */
 void rnnrt_slots_give(rnnrt_slots *slots, int64_t handle);           /* of a handle that is there */
 int64_t rnnrt_slots_handle(const rnnrt_slots *slots, uint32_t slot); /* -1: free */

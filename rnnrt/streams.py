@@ -68,11 +68,7 @@ class StreamBatch(StreamBatchCore):
         TypeError, ValueError
             `state` does not fit this model; nothing is added.
         """
-        packed = None if state is None else self._packed(state)
-        handle = self._add()
-        if packed is not None:
-            self._exchange(handle, packed, True)
-        return handle
+        return self._add(None if state is None else self._packed(state))
 
     def state(self, handle: int) -> dict[str, Array]:
         """Return copies of a stream's state variables by name, as `Stream.state`.

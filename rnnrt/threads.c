@@ -32,6 +32,7 @@ static void make(mutex *m, condition *c) {
     InitializeConditionVariable(c);
 }
 static unsigned process(void) { return 0; } /* nothing forks here */
+static int watch_forks(void) { return 1; }
 #else
 #include <pthread.h>
 #include <sched.h>
@@ -62,12 +63,16 @@ static void make(mutex *m, condition *c) {
 }
 /* How often this process has been forked off: no system call, unlike getpid(). */
 static unsigned forks;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void forked(void) { forks++; } /* in the child, which has one thread */
-static void watch_forks(void) { pthread_atfork(NULL, NULL, forked); }
-static unsigned process(void) {
-    pthread_once(&once, watch_forks);
-    return forks;
+static unsigned process(void) { return forks; }
+/* 0: no memory. Two threads at once may both register, which counts a fork twice: all that matters is that it counts. */
+static int watch_forks(void) {
+    static atomic_int watched;
+    if (!atomic_load(&watched)) {
+        if (pthread_atfork(NULL, NULL, forked)) return 0;
+        atomic_store(&watched, 1);
+    }
+    return 1;
 }
 #endif
 
@@ -170,7 +175,7 @@ static void ready(rnnrt_pool *p) {
 }
 
 rnnrt_pool *rnnrt_pool_new(uint32_t threads) {
-    void *memory = malloc(sizeof(rnnrt_pool) + 64u + sizeof(void *));
+    void *memory = watch_forks() ? malloc(sizeof(rnnrt_pool) + 64u + sizeof(void *)) : NULL;
     rnnrt_pool *p;
     if (!memory) return NULL;
     p = (rnnrt_pool *)(((uintptr_t)memory + sizeof(void *) + 63u) / 64u * 64u);
