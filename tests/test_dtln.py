@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from rnnrt.converters.convert import convert
+from rnnrt.converters import reference
+from rnnrt.converters.convert import convert, prepare
 
 import conftest
 import rnnrt
 
 F32 = npt.NDArray[np.float32]
 TOLERANCE = 1e-5  # of |rnnrt - onnxruntime| / max(1, |onnxruntime|)
-# Wide rows summed by two chains, through two GRU that remember: measured 1.75e-5, onnxruntime is 1.4e-5 from float64.
-TOLERANCE_48K = 3e-5
 FRAME, HOP = 512, 128  # of DTLN
 MIN_SQNR_DB = {"model_1": 31.0, "model_2": 28.0, "nsnet2-48k": 25.0}  # of int8; measured: 33.9, 30.5 and 27.7
 
 
-def scaled_error(found: F32, expected: F32) -> float:
+def scaled_error(found: F32, expected: npt.NDArray[Any]) -> float:
     return float(np.max(np.abs(found.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))))
 
 
@@ -95,9 +95,14 @@ def test_nsnet2_for_48_khz(mode: str | None, models_dir: Path, raw_recordings: d
     convert(source, tmp_path / "n.rnnrt", quantize=mode)
     model = rnnrt.load(tmp_path / "n.rnnrt")
     found, stream = np.asarray(model(x)), model.stream()
+    exact = reference.run(prepare(source), {given.name: x})[0].popitem()[1] if mode is None else None
     assert np.stack([np.asarray(stream.step(frame)).reshape(-1) for frame in x[0]]).tobytes() == found.tobytes()
     print(f"NSNet2 48 kHz {mode}: error {scaled_error(found, expected):.2e}, SQNR {sqnr_db(found, expected):.1f} dB")
-    if mode is None:
-        assert scaled_error(found, expected) <= TOLERANCE_48K
+    if exact is not None:
+        # onnxruntime takes 1 - z from a float z, which makes slow states of a GRU drift: it is 1.6e-5 from float64.
+        ours, theirs = scaled_error(found, exact), scaled_error(expected, exact)
+        print(f"NSNet2 48 kHz against float64: rnnrt {ours:.2e}, onnxruntime {theirs:.2e}")
+        assert ours <= TOLERANCE
+        assert scaled_error(found, expected) <= TOLERANCE + theirs
     else:
         assert sqnr_db(found, expected) >= MIN_SQNR_DB["nsnet2-48k"]

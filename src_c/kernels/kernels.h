@@ -140,9 +140,10 @@ typedef struct rnnrt_kernels {
 
     /* GRU gates, default activations. p: the input's part incl. bias, r: the recurrent part (lbr: incl. its bias), both
      * in blocks [units16/16][z r n][16], units16 = RNNRT_PAD(units, 16); h, y: [units], in place allowed.
-     *   z = 1 / (1 + e^-(p_z + r_z)), a = p_n + r_n / (1 + e^-(p_r + r_r))   (linear_before_reset = 1)
-     *   n = m / (m + 2), m = e^2a - 1, which is tanh(a)
-     *   y = (1 - z) * n + z * h, flushed to +0 where |y| < 1e-30 */
+     *   a = p_n + r_n / (1 + e^-(p_r + r_r))   (linear_before_reset = 1), m = e^2a - 1, so that tanh(a) = m / (m + 2)
+     *   y = h + (m - h * (m + 2)) / ((1 + e^(p_z + r_z)) * (m + 2)), flushed to +0 where |y| < 1e-30
+     * which is h + (1 - z) * (tanh(a) - h). 1 - z is never computed from z: a float z near 1 has lost it, and a state that
+     * hardly changes from step to step would drift (docs/decisions.md). */
     void (*gru_cell)(uint32_t units, const float *p, const float *r, const float *h, float *y);
 
     /* LSTM gates, default activations; p + r in blocks [units16/16][i o f c][16]; c_in, c_out, y: [units], in place allowed.

@@ -39,12 +39,13 @@ RNNRT_INLINE TARGET vf gate_sum(const float *p, const float *r, uint32_t g) {
 
 /* LANES units of a block, `left` of them exist. p, r: [z r n][16] */
 RNNRT_INLINE TARGET void gru_units(uint32_t left, const float *p, const float *r, const float *h, float *y) {
-    const vf z = vf_div(vf_set(1.0f), one_plus_exp_minus(gate_sum(p, r, 0)));
+    const vf old = load_units(h, left);
+    const vf z = one_plus_exp(gate_sum(p, r, 0));
     const vf reset = vf_div(vf_load(r + 32), one_plus_exp_minus(gate_sum(p, r, 1)));
     const vf m = expm1_twice(vf_add(vf_load(p + 32), reset));
-    const vf n = vf_div(m, vf_add(m, vf_set(2.0f)));
-    const vf kept = vf_mul(z, load_units(h, left));
-    store_units(y, flushed(vf_add(vf_mul(vf_sub(vf_set(1.0f), z), n), kept)), left);
+    const vf m2 = vf_add(m, vf_set(2.0f));
+    const vf change = vf_div(vf_sub(m, vf_mul(old, m2)), vf_mul(z, m2));
+    store_units(y, flushed(vf_add(old, change)), left);
 }
 
 /* The same. p, r: [i o f c][16] */

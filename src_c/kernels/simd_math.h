@@ -135,11 +135,15 @@ RNNRT_INLINE TARGET vf gate_expm1(vf f) {
     return vf_mul(q, f);
 }
 
-/* 1 + e^-x, so that sigmoid(x) = 1 / it; inf from x = -88.7 on down. */
-RNNRT_INLINE TARGET vf one_plus_exp_minus(vf x) {
-    const gate_parts e = gate_split(vf_mul(x, vf_set(-LOG2E)));
+/* 1 + 2^u; inf from u = 128 on. */
+RNNRT_INLINE TARGET vf one_plus_two_to(vf u) {
+    const gate_parts e = gate_split(u);
     return vf_add(gate_scale(vf_add(gate_expm1(e.f), vf_set(GATE_UNIT)), e), vf_set(1.0f));
 }
+
+/* 1 + e^-x, so that sigmoid(x) = 1 / it; and 1 + e^x, so that 1 - sigmoid(x) = 1 / it without cancellation. */
+RNNRT_INLINE TARGET vf one_plus_exp_minus(vf x) { return one_plus_two_to(vf_mul(x, vf_set(-LOG2E))); }
+RNNRT_INLINE TARGET vf one_plus_exp(vf x) { return one_plus_two_to(vf_mul(x, vf_set(LOG2E))); }
 
 /* 2^128 is inf and 2^f - 1 is then 0: sigmoid(-inf) = 0. */
 RNNRT_INLINE TARGET vf sigmoid(vf x) { return vf_div(vf_set(1.0f), one_plus_exp_minus(x)); }

@@ -14,21 +14,26 @@
 enum { GATES = 3 };
 enum { Z = 0, R = RNNRT_BLOCK, N = 2 * RNNRT_BLOCK }; /* where a gate's first 16 values are in a block */
 
-/* H_t, [H] each; z and n are overwritten. */
-static void update(const rnnrt_direction *d, float *z, float *n, const float *h, float *y) {
-    const float one = 1.0f;
-    float *kept = rnnrt_gate(d, 3);
-    d->k->binary(RNNRT_MUL, z, 1, h, 1, kept, d->hidden);
-    d->k->binary(RNNRT_SUB, &one, 0, z, 1, z, d->hidden);
-    d->k->binary(RNNRT_MUL, z, 1, n, 1, n, d->hidden);
-    rnnrt_add_flushed(d, n, kept, y);
+/* 1 - z_t from z's sum, [H], in place; with a sigmoid that is f of the negative sum, which loses nothing near z = 1. */
+static void share_of_new(const rnnrt_direction *d, float *z) {
+    const float one = 1.0f, minus_one = -1.0f;
+    if (d->default_cell) { d->k->binary(RNNRT_MUL, z, 1, &minus_one, 0, z, d->hidden); }
+    rnnrt_gate_activate(d, 0, z);
+    if (!d->default_cell) { d->k->binary(RNNRT_SUB, &one, 0, z, 1, z, d->hidden); }
+}
+
+/* H_t = H_{t-1} + (1 - z_t) (.) (h_t - H_{t-1}), [H] each; n, which is h_t, is overwritten. */
+static void update(const rnnrt_direction *d, const float *share, float *n, const float *h, float *y) {
+    d->k->binary(RNNRT_SUB, n, 1, h, 1, n, d->hidden);
+    d->k->binary(RNNRT_MUL, share, 1, n, 1, n, d->hidden);
+    rnnrt_add_flushed(d, h, n, y);
 }
 
 /* One row, any activations and clip, linear_before_reset = 1. p, q: [Hp/16][z r h][16]. */
 static void cell(const rnnrt_direction *d, const float *p, const float *q, const float *h, float *y) {
     float *z = rnnrt_gate(d, 0), *r = rnnrt_gate(d, 1), *n = rnnrt_gate(d, 2), *qn = rnnrt_gate(d, 3);
     rnnrt_gate_sum(d, p + Z, GATES, q + Z, GATES, z);
-    rnnrt_gate_activate(d, 0, z);
+    share_of_new(d, z);
     rnnrt_gate_sum(d, p + R, GATES, q + R, GATES, r);
     rnnrt_gate_activate(d, 0, r);
     rnnrt_gate_copy(d, p + N, GATES, n);
@@ -56,7 +61,7 @@ static void step_after_product(const rnnrt_direction *d, const rnnrt_rows *rows)
 
 /* linear_before_reset = 0: the product of h's gate can only start when r is known. A row of d->product, [3*Hp]:
  *   first   z and r products in blocks [Hp/16][z r][16]      (2 Hp)
- *   then    z in [0, Hp), r (.) H in [Hp, 2 Hp), and the product of h's gate in [2 Hp, 3 Hp) */
+ *   then    1 - z in [0, Hp), r (.) H in [Hp, 2 Hp), and the product of h's gate in [2 Hp, 3 Hp) */
 static void step_before_product(const rnnrt_direction *d, const rnnrt_rows *rows) {
     const uint32_t blocks = d->padded / RNNRT_BLOCK, middle = d->block + 2 * blocks, end = middle + blocks;
     const size_t ld = (size_t)GATES * d->padded;
@@ -67,7 +72,7 @@ static void step_before_product(const rnnrt_direction *d, const rnnrt_rows *rows
         const float *p = rows->p + b * ld, *q = d->product + b * ld;
         rnnrt_gate_sum(d, p + Z, GATES, q + Z, 2, z);
         rnnrt_gate_sum(d, p + R, GATES, q + R, 2, r);
-        rnnrt_gate_activate(d, 0, z);
+        share_of_new(d, z);
         rnnrt_gate_activate(d, 0, r);
         memcpy(z_rows + b * ld, z, d->hidden * sizeof(float));
         d->k->binary(RNNRT_MUL, r, 1, rows->h + b * rows->ldh, 1, rh_rows + b * ld, d->hidden);

@@ -1,6 +1,7 @@
 """Makes the golden models: tiny, seeded, one for each path through the kernels, and the hashes they give everywhere.
 
-    python tests/golden/make_golden.py          # only after a deliberate change of the bits or of the format
+    cc -O2 -Isrc_c/include -o build/golden tests/c/golden.c $(find src_c -name '*.c')
+    python tests/golden/make_golden.py build/golden     # only after a deliberate change of the bits or of the format
 
 The files are committed: a later version must read them and give the same hashes on every instruction set.
 """
