@@ -244,6 +244,22 @@ def _where(node: Node, operands: Operands) -> list[Node] | None:
     return [Node("Identity", node.name, [node.inputs[chosen]], node.outputs)]
 
 
+def _top_k(node: Node, operands: Operands) -> list[Node] | None:
+    """One element sorted is itself: exporters sort the lengths of a batch's rows, of which there may be one."""
+    rank = operands.rank()
+    k = {None if a is None else int(a.reshape(())) for a in (operands.arrays[1] if len(node.inputs) > 1 else [])}
+    if rank is None or operands.dim(0, int(node.attrs.get("axis", -1)) % max(rank, 1)) != 1 or k != {1}:
+        return None
+    names = [*node.outputs, ""]
+    nodes = [Node("Identity", node.name, node.inputs[:1], [names[0]])] if names[0] else []
+    if names[1]:
+        shape = operands.fresh(names[1])
+        zero = {"value": np.zeros(1, np.int64)}
+        nodes.append(Node("Shape", f"{node.name}.shape", node.inputs[:1], [shape]))
+        nodes.append(Node("ConstantOfShape", f"{node.name}.indices", [shape], [names[1]], zero))
+    return nodes
+
+
 LOWERINGS: dict[str, Lowering] = {
     "Sum": _fold_left("Add"),
     "Mean": _fold_left("Add", mean=True),
@@ -273,6 +289,7 @@ LOWERINGS: dict[str, Lowering] = {
     "ScatterND": scatter,
     "ScatterElements": scatter,
     "CumSum": cum_sum,
+    "TopK": _top_k,
     **LOGIC,
     **NORMALIZATION,
 }

@@ -355,7 +355,7 @@ class _Plan:
         if self.weights is None:
             work.replace(place, [Node("Identity", reader.name, [x], [self.output])])
         elif reader.op == "ConvInteger":
-            inputs = [x, work.add(f"{reader.inputs[1]}.dequantized", self.weights)]
+            inputs = [x, work.add(f"{reader.inputs[1]}.dequantized", self.weights), *([self.bias] if self.bias else [])]
             work.replace(place, [Node("Conv", reader.name, inputs, [self.output], dict(reader.attrs))])
         else:
             stand_in = Node(reader.op, reader.name, [x, reader.inputs[1]], [self.output])
@@ -378,7 +378,10 @@ def _dynamic_reader(work: _Work, reader: Node, name: str, scale: str, zero: str)
         return None if w is None else _Plan(reader.outputs[0], w, inputs[6])
     if reader.op not in ("MatMulInteger", "ConvInteger") or inputs[2] != zero:
         return None
-    chain = _scale_chain(work, reader.outputs[0], scale)
+    product, bias = reader.outputs[0], ""
+    if reader.op == "ConvInteger" and (added := _integer_bias(work, product, scale)) is not None:
+        product, bias = added
+    chain = _scale_chain(work, product, scale)
     if chain is None or (inputs[3] and work.constant(reader, 3) is None):
         return None
     last, factor = chain
@@ -387,7 +390,28 @@ def _dynamic_reader(work: _Work, reader: Node, name: str, scale: str, zero: str)
         w = _column_weights(work, integers, zeros, factor)
     else:
         w = _filters(work, integers, zeros, factor)
-    return None if w is None else _Plan(last.outputs[0], w, "", last)
+    return None if w is None else _Plan(last.outputs[0], w, bias, last)
+
+
+def _integer_bias(work: _Work, product: str, scale: str) -> tuple[str, str] | None:
+    """(the sum, the float bias [M]) where onnxruntime's quantizer before 1.9 adds a convolution's bias as integers.
+
+    It writes product + Reshape(Cast(Floor(bias / (scale * weights' scale)))), and multiplies all of it by that divisor
+    later: the bias itself, rounded down to a step of the product.
+    """
+    readers = work.consumers(product)
+    if len(readers) != 1 or readers[0].op != "Add" or work.is_output(product) or readers[0].inputs.count(product) != 1:
+        return None
+    node = work.producer(next(n for n in readers[0].inputs if n != product))
+    while node is not None and node.op in ("Reshape", "Unsqueeze", "Cast", "Floor", "Round"):
+        node = work.producer(node.inputs[0])
+    if node is None or node.op != "Div":
+        return None
+    bias = work.constant(node, 0)
+    split = _scale_and_constant(work, node.inputs[1], scale)
+    if bias is None or bias.ndim != 1 or split is None or split[0] != 1:
+        return None
+    return readers[0].outputs[0], node.inputs[0]
 
 
 def _filters(work: _Work, q: Array | None, zero: Array | None, scale: Array) -> Array | None:

@@ -252,6 +252,17 @@ def _arg_max(c: _Call) -> list[Array]:
     return [np.expand_dims(found, axis) if c.attr("keepdims", 1) else np.asarray(found)]
 
 
+def _top_k(c: _Call) -> list[Array]:
+    """Equal elements: the one with the lower index first."""
+    x, axis, largest = c.x(), int(c.attr("axis", -1)), bool(c.attr("largest", 1))
+    (k,) = c.shape("k", 1)
+    forward = np.flip(x, axis) if largest else x  # largest: the last of equals ascending is the first descending
+    order = np.argsort(forward, axis=axis, kind="stable")
+    order = x.shape[axis] - 1 - np.flip(order, axis) if largest else order
+    order = np.take(order, range(k), axis=axis)
+    return [np.take_along_axis(x, order, axis), order.astype(np.int64)]
+
+
 # ---- shapes ----
 
 
@@ -467,6 +478,7 @@ OPERATORS: dict[str, Function] = {
     "ReduceMin": _reduce(np.min),
     "ReduceSum": _reduce(_integer_safe(np.sum)),
     "ArgMax": _arg_max,
+    "TopK": _top_k,
     "ReduceProd": _reduce(_integer_safe(np.prod)),
     "ReduceL2": _reduce(_l2),
     "Reshape": _reshape,

@@ -64,6 +64,7 @@ _ONLY_LOWERED = {
         ("ScatterND", "ScatterElements"),
         "its indices are not constant places along one axis, each written as a whole",
     ),
+    "TopK": "only along an axis of one element, with k 1 (rows sorted by length: fix the batch to 1 with --shape)",
     "Mod": "only that of integers, with fmod 0",
     "CumSum": "only floats along an axis whose size is a number can be summed up",
     "Einsum": "a letter is twice in an operand, or an intermediate result has more than 6 dimensions",

@@ -97,6 +97,21 @@ PACKAGES = (
             ),
         },
     ),
+    Package(
+        "pythainlp==5.4.0",
+        "9239753df877202da1a50dd2842d9569eff764034f31f20222b3df4def5df193",
+        {
+            "pythainlp/corpus/thai2rom_encoder.onnx": (
+                "05295bc3142ac7651857f5c04b75541d2a0adb89443ad5ab0d1cb66e530982c9"
+            ),
+            "pythainlp/corpus/thai2rom_decoder.onnx": (
+                "1ac6b40283bd8cceac22d08d8318353ba2b62df1a71ecccc8d32c67fdeece4e1"
+            ),
+            "pythainlp/corpus/thai2rom_loader_onnx.json": (
+                "987a1098cb5c8d129922b8c11ed2b388369e53e0a5e5f4d3b360e6d302f712a2"
+            ),
+        },
+    ),
 )
 
 

@@ -239,8 +239,8 @@ def dequantized(
 
 
 def taps_first(w: Array) -> Array:
-    """W [M, C, kernel] of a Conv as its packed matrix: columns in the order [kernel][C]."""
-    return w.transpose(0, 2, 1).reshape(len(w), -1)
+    """W [M, C, ...kernel] of a Conv as its packed matrix: columns in the order [...kernel][C]."""
+    return np.moveaxis(w, 1, -1).reshape(len(w), -1)
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint8])
@@ -434,6 +434,44 @@ def test_conv_integer(zero: int) -> None:
     np.testing.assert_array_equal(q, taps_first(steps))
     assert (scale == np.float32(0.002)).all()
     x = signal(2, 6, 21)
+    (want,) = by_onnxruntime(model, {"x": x})
+    assert sqnr_db(want, loaded(x)) >= 35
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_conv_integer_whose_bias_is_an_integer(changed: bool) -> None:
+    """As onnxruntime's quantizer before 1.9 writes it, two-dimensional (ddddocr's common_old.onnx has 21 of these)."""
+    rng = np.random.default_rng(12)
+    constants: dict[str, Array] = {
+        "q": rng.integers(-127, 128, (18, 3, 3, 3)).astype(np.int8),
+        "z": np.array(0, np.int8),
+        "s": np.array(0.002, np.float32),
+        "t": np.array(0.003, np.float32),
+        "bias": rng.standard_normal(18).astype(np.float32),
+        "shape": np.array([1, -1, 1, 1]),
+    }
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"]),
+        node("ConvInteger", ["xq", "q", "xz", "z"], ["i"], "conv", strides=[2, 1], pads=[1, 1, 1, 1]),
+        node("Mul", ["s" if changed else "xs", "t" if changed else "s"], ["step"]),
+        node("Div", ["bias", "step"], ["steps"]),
+        node("Floor", ["steps"], ["floor"]),
+        node("Cast", ["floor"], ["whole"], to=TensorProto.INT32),
+        node("Reshape", ["whole", "shape"], ["along"]),
+        node("Add", ["i", "along"], ["sum"]),
+        node("Cast", ["sum"], ["f"], to=TensorProto.FLOAT),
+        node("Mul", ["xs", "s"], ["both"]),
+        node("Mul", ["f", "both"], ["y"]),
+    ]
+    model = onnx_model(nodes, {"x": ["B", 3, 10, 9]}, {"y": 4}, constants)
+    if changed:  # the divisor does not follow the activation: another function
+        with pytest.raises(UnsupportedError, match="ConvInteger 'conv'"):
+            converted(model)
+        return
+    loaded, blob, (layer,) = converted(model)
+    assert (layer["op"], layer["reason"]) == ("Conv", KEPT)
+    np.testing.assert_array_equal(one_matrix(blob)[0], taps_first(constants["q"]))
+    x = signal(2, 3, 10, 9)
     (want,) = by_onnxruntime(model, {"x": x})
     assert sqnr_db(want, loaded(x)) >= 35
 
