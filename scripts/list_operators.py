@@ -46,6 +46,7 @@ OF_FLOATS = {
 TYPES = "a type other than float32, int32, int64 and bool"
 INTEGERS, FLOATS = "of integers", "of floats, or fmod"
 SCATTERED = "writes to places that are no whole slices"
+SORTED = "sorts more than one element"
 OLD = "an operator set before 7"
 WRAP = "mode wrap"
 REDUCTION = "a reduction while writing"
@@ -110,6 +111,8 @@ def exclusion(test: Any) -> str:
         attributes = {a.name: a.s.decode() for a in node.attribute}
         if node.op_type == "ScatterElements" and "axis" not in attributes:
             return SCATTERED
+        if node.op_type == "TopK":
+            return SORTED
         if attributes.get("mode") == "wrap":
             return WRAP
         if attributes.get("reduction", "none") != "none":

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
-from rnnrt.converters import reference
+from rnnrt.converters import ir, reference
 from rnnrt.converters.convert import build, convert, prepare
 
 import rnnrt
@@ -365,6 +365,37 @@ def test_what_is_refused_is_refused_by_name_all_at_once(tmp_path: Any) -> None:
                      ("the_diagonal", "Einsum"), ("the_bytes", "Add")}  # fmt: skip
     assert all(name in str(caught.value) for name, _ in found)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_top_k_means_what_onnxruntime_means(largest: int) -> None:
+    """Constants are folded with it, whatever their size; of equal elements the first one comes first."""
+    x = np.random.default_rng(3).integers(0, 4, (3, 9, 2)).astype(np.float32)
+    top = node("TopK", ["x", "k"], ["values", "indices"], axis=1, largest=largest)
+    data = model([top], {"x": [3, 9, 2]}, ["values", "indices"], {"k": ints(5)}, types={"indices": TensorProto.INT64})
+    want = run_onnxruntime(data, {"x": x})
+    top_k = ir.Node("TopK", "top", ["x", "k"], ["values", "indices"], {"axis": 1, "largest": largest})
+    found = reference.evaluate_node(top_k, [x, ints(5)])
+    np.testing.assert_array_equal(found[0], want["values"])
+    np.testing.assert_array_equal(found[1], want["indices"])
+
+
+def test_one_row_sorted_by_length_is_itself(tmp_path: Any) -> None:
+    """As pack_padded_sequence is exported: TopK of the lengths, Gather of the rows and back."""
+    nodes = [
+        node("Shape", ["lengths"], ["k"]),
+        node("TopK", ["lengths", "k"], ["sorted", "order"], axis=-1, largest=1),
+        node("Gather", ["x", "order"], ["rows"], axis=0),
+        node("Transpose", ["rows"], ["turned"], perm=[1, 0, 2]),
+        node("GRU", ["turned", "W", "R", "", "sorted"], ["", "h"], hidden_size=4),
+        node("Gather", ["h", "order"], ["y"], axis=1),
+    ]
+    constants: dict[str, Array] = {"W": weights(1, 12, 3), "R": weights(1, 12, 4)}
+    data = model(nodes, {"x": [1, "time", 3], "lengths": [1]}, ["y"], constants, types={"lengths": TensorProto.INT32})
+    convert(data, tmp_path / "m.rnnrt")
+    x, lengths = weights(1, 7, 3), np.array([5], np.int32)
+    want = run_onnxruntime(data, {"x": x, "lengths": lengths})["y"]
+    np.testing.assert_allclose(rnnrt.load(tmp_path / "m.rnnrt")({"x": x, "lengths": lengths}), want, atol=1e-6)
 
 
 def test_nan_in_choices_and_comparisons() -> None:

@@ -1,4 +1,4 @@
-"""thai2rom of pythainlp: a bidirectional encoder that sorts its rows by length, and an attention decoder, on Thai words."""
+"""thai2rom of pythainlp on Thai words: an encoder that sorts its rows by length, and a decoder with attention."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnxruntime
 import pytest
+from rnnrt.converters.convert import convert
 
 import rnnrt
-from rnnrt.converters.convert import convert
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 Call: TypeAlias = Callable[[dict[str, Array]], list[Array]]
@@ -69,6 +69,7 @@ def test_words(quantize: str | None, models_dir: Path, tmp_path: Path) -> None:
         text, logits = romanized(word, ours[0], ours[1], table)
         want, expected = romanized(word, theirs[0], theirs[1], table)
         assert text == want
-        assert text.isascii() and len(text) >= 2
+        assert text.isascii()
+        assert len(text) >= 2
         error = np.abs(logits - expected).max() / np.abs(expected).max()
         assert error < (1e-5 if quantize is None else 0.1)
