@@ -5,7 +5,7 @@
 #
 #   make check   ruff, mypy, stubtest, clang-format        make format  let ruff and clang-format rewrite
 #   make bench   time one GRU and one LSTM step            make build   only the package, into .venv
-#   make bench-readme   measure the tables of README.md again
+#   make bench-readme   measure the tables of README.md and docs/speed.md again
 #   make bench-peers    beside other libraries, each as it is installed: docs/benchmarks.* (PEERS_PYTHON=, TENSORFLOW=)
 #   make amalgamation   the C library as build/amalgamation/rnnrt.c and rnnrt.h
 #   make js      the JavaScript package as build/js
@@ -62,7 +62,7 @@ bench: $(STAMPS)/rnnrt $(STAMPS)/plot
 	$(BIN)/rnnrt bench --compare gru lstm
 
 bench-readme: $(STAMPS)/rnnrt
-	$(BIN)/python benchmarks/measure.py --readme README.md
+	$(BIN)/python benchmarks/measure.py --readme README.md --page docs/speed.md
 
 # PEERS_PYTHON: a Python with rnnrt and the peers; TENSORFLOW: one with tensorflow and ai-edge-quantizer, for LiteRT's models
 PEERS_PYTHON ?= $(BIN)/python

@@ -1,6 +1,7 @@
 """Times one step of real models and of single layers beside onnxruntime, interleaved, accuracy checked.
 
-python benchmarks/measure.py [--json results.json] [--readme README.md] [--seconds 3] [--only nsnet2,dtln]
+python benchmarks/measure.py [--json results.json] [--only nsnet2,dtln] [--seconds 3]    prints the tables
+python benchmarks/measure.py --readme README.md --page docs/speed.md     measures all and writes the tables there
 """
 
 from __future__ import annotations
@@ -168,7 +169,8 @@ def main() -> None:
     """Measure, write JSON, rewrite the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--readme", type=Path)
+    parser.add_argument("--readme", type=Path, help="gets a few rows between its markers")
+    parser.add_argument("--page", type=Path, help="gets the whole tables between its markers")
     parser.add_argument("--seconds", type=float, default=3.0, help="per contender")
     parser.add_argument("--only", default=",".join(GROUPS), help="default: %(default)s")
     parser.add_argument("--sizes", default="32,128,256,512,1024", help="of the layers; default: %(default)s")
@@ -176,6 +178,8 @@ def main() -> None:
     wanted = options.only.split(",")
     if not set(wanted) <= set(GROUPS):
         parser.error(f"--only: expected some of {','.join(GROUPS)}, got {options.only}")
+    if options.readme and set(wanted) != set(GROUPS):
+        parser.error("--readme needs all groups, not --only")
     import onnxruntime
 
     measured: dict[str, Any] = {
@@ -192,7 +196,9 @@ def main() -> None:
         options.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     text = readme_tables.tables(measured)
     if options.readme:
-        readme_tables.replace(options.readme, text)
+        readme_tables.replace(options.readme, readme_tables.summary(measured))
+    if options.page:
+        readme_tables.replace(options.page, text)
     print(text)
 
 

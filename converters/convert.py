@@ -87,6 +87,7 @@ def prepare(
     prefix: str = "",
     cell: str | None = None,
     architecture: Architecture = None,
+    example: Any = None,
 ) -> ir.Graph:
     """Read a model and bring it to the form that is packed: operators of the runtime, states lifted.
 
@@ -106,6 +107,9 @@ def prepare(
         What every GRU of an .onnx file has, 0 or 1, whatever the file says: for files of a faulty exporter.
     prefix, cell, architecture
         Of a checkpoint: which tensors, which recurrent layer, or how the layers are connected; see `architecture.load`.
+    example
+        An input of a torch module, or a tuple of them: needed for modules other than recurrent and linear layers and
+        activations in a row; see `from_torch.from_module`.
 
     Raises
     ------
@@ -116,14 +120,20 @@ def prepare(
     OSError
         The file can't be read.
     """
-    graph = _load(source, {"prefix": prefix or None, "cell": cell, "architecture": architecture})
+    graph = _load(source, {"prefix": prefix or None, "cell": cell, "architecture": architecture}, example)
     graph = exporter_faults.check(graph, linear_before_reset)
     graph = simplify.simplify(graph, set_values=set_values, shapes=shapes, batch=batch)
     return channels_last.channels_last(states.lift(graph, dict(state_pairs) if state_pairs else None))
 
 
-def _load(source: Any, options: Mapping[str, Any]) -> ir.Graph:
+def _load(source: Any, options: Mapping[str, Any], example: Any) -> ir.Graph:
     given = {name: value for name, value in options.items() if value is not None}
+    if example is not None:
+        if not hasattr(source, "state_dict"):
+            raise ValueError("example: only a torch module can have this")
+        from . import from_torch
+
+        return from_torch.from_module(source, example)
     if is_checkpoint(source):
         return load_checkpoint(source, **given)
     if given:
@@ -199,6 +209,7 @@ def convert(
     prefix: str = "",
     cell: str | None = None,
     architecture: Architecture = None,
+    example: Any = None,
     keep_float: Sequence[str] = (),
     precision: Pairs = (),
     strict: bool = False,
@@ -220,10 +231,10 @@ def convert(
         Path of the .rnnrt file; it appears complete or not at all. None: nothing is written.
     quantize
         None (f32), ``"f16"``, ``"int8"`` or ``"int4"``.
-    set_values, shapes, batch, states, linear_before_reset, prefix, cell, architecture
+    set_values, shapes, batch, states, linear_before_reset, prefix, cell, architecture, example
         See `prepare` (``states`` is its ``state_pairs``).
     keep_float
-        Glob patterns over layer names that stay f32.
+        Glob patterns over layer names that stay f32; "NAME.W" is only the matrix of a recurrent layer's input.
     precision
         (pattern, ``"f32"``, ``"f16"``, ``"int8"`` or ``"int4"``) for layers by name; the last match decides.
     strict
@@ -266,6 +277,7 @@ def convert(
         prefix=prefix,
         cell=cell,
         architecture=architecture,
+        example=example,
     )
     say("packing")
     plan, blob = build(source, graph, quantize, keep_float, precision)

@@ -178,7 +178,7 @@ class _Modules(Chain):
                 self.problems.append(Problem(label, type(module).__name__, reason))
             self.current = self.add(op, label, [self.current], **attrs)
         else:
-            reason = "the module is not supported directly; give an example input to convert it through ONNX"
+            reason = "the module is not supported directly; give an input, example=, to convert it through ONNX"
             self.problems.append(Problem(label, type(module).__name__, reason))
 
     def _rnn_module(self, module: nn.RNNBase, name: str) -> None:

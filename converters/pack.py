@@ -320,10 +320,9 @@ def _recurrent_weights(p: _Packer, node: ir.Node) -> tuple[list[int], int, int]:
     by_gate = [a.reshape(directions, gates, hidden, -1) for a in (w, r)]
     lbr = node.op == "GRU" and bool(node.attrs.get("linear_before_reset", 0))
     order = layout.interleave_gates_reset_first if node.op == "GRU" and not lbr else layout.interleave_gates
-    precision = p.plan.precision(node)
     numbers = [
-        p.matrix(node.inputs[1], layout.interleave_gates(by_gate[0]), precision),
-        p.matrix(node.inputs[2], order(by_gate[1]), precision),
+        p.matrix(node.inputs[1], layout.interleave_gates(by_gate[0]), p.plan.input_precision(node)),
+        p.matrix(node.inputs[2], order(by_gate[1]), p.plan.precision(node)),
     ]
     if b is None:
         b = np.zeros((directions, 2 * gates * hidden))

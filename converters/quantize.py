@@ -45,7 +45,8 @@ class Layer:
 
     ``bytes_before`` and ``bytes_after`` count the weight matrices alone: as f32, and as packed in the file (padded
     rows, scales and row sums included). ``weight_sqnr_db`` is None where nothing is lost. ``fallback``: something else
-    was asked for. ``changed``: integers of the original that s8 can't hold became others.
+    was asked for. ``changed``: integers of the original that s8 can't hold became others. ``input_float``: the matrix
+    that multiplies a recurrent layer's input is f32, whatever ``precision`` the other one has.
     """
 
     node: str
@@ -59,6 +60,7 @@ class Layer:
     weight_sqnr_db: float | None = None
     fallback: bool = False
     changed: bool = False
+    input_float: bool = False
 
 
 @dataclass
@@ -142,6 +144,11 @@ class Plan:
         """f32 for a node that the plan does not know."""
         layer = self.layers.get(key(node))
         return layer.precision if layer else "f32"
+
+    def input_precision(self, node: ir.Node) -> Precision:
+        """Of the matrix that multiplies a recurrent layer's input."""
+        layer = self.layers.get(key(node))
+        return "f32" if layer and layer.input_float else self.precision(node)
 
     def report(self) -> list[dict[str, Any]]:
         """One JSON-ready dict per layer, in the graph's order."""
@@ -260,7 +267,8 @@ def plan(
         ``"float"``, ``"f16"``, ``"int8"`` or ``"int4"``.
     keep_float
         Glob patterns over node names (or, for nodes without one, the name of the first output); a layer that matches
-        stays f32, whatever else is said.
+        stays f32, whatever else is said. "NAME.W" is the matrix of a recurrent layer that multiplies its input: an
+        input whose numbers span decades within a frame loses its small ones in 8 bits, and W may be small beside R.
     everything
         Quantize also what is kept f32 for precision (see the top of this file).
     precisions
@@ -291,13 +299,22 @@ def plan(
         matching = [each for each in asked if fnmatchcase(name, each[0])]
         for pattern, _ in matching:
             unused.pop(pattern, None)
+        inputs_kept = [p for p in keep_float if node.op in RECURRENT and fnmatchcase(f"{name}.W", p)]
+        for pattern in inputs_kept:
+            unused.pop(pattern, None)
         known = [made.known.find(m) for m in matrices]
         wanted, reason = _wanted(node, mode, matching, matrices, known, everything, graph.constants)
         obstacle = _obstacle(wanted, matrices)
         precision: Precision = "f32" if obstacle else wanted
-        sqnr = None if precision == "f32" or (precision == "s8" and _exact(known)) else _sqnr(made, matrices, precision)
+        input_float = bool(inputs_kept) and precision != "f32"
+        lossy: list[Precision] = ["f32" if input_float and i == 0 else precision for i in range(len(matrices))]
+        exact = precision == "f32" or (precision == "s8" and _exact(known[input_float:]))
+        sqnr = None if exact else _sqnr(made, matrices, lossy)
         if precision == "f16" and sqnr is not None and sqnr < F16_DB:
             precision, obstacle, sqnr = "f32", f"too small for f16, which would leave {sqnr:.0f} dB", None
+            input_float, lossy = False, ["f32"] * len(matrices)
+        if input_float:
+            reason += f"; W f32, asked for by '{inputs_kept[-1]}'"
         rows = [_padded_rows(node, m, graph.constants) for m in matrices]
         made.layers[key(node)] = Layer(
             node=name,
@@ -307,10 +324,13 @@ def plan(
             rows=matrices[0].shape[0],
             cols=[m.shape[1] for m in matrices],
             bytes_before=sum(m.size * 4 for m in matrices),
-            bytes_after=sum(packed_bytes(r, m.shape[1], precision) for r, m in zip(rows, matrices, strict=True)),
+            bytes_after=sum(
+                packed_bytes(r, m.shape[1], each) for r, m, each in zip(rows, matrices, lossy, strict=True)
+            ),
             weight_sqnr_db=sqnr,
             changed=not matching and precision == "s8" and all(known) and not _exact(known),
             fallback=bool(obstacle) or (precision == "f32" and not matching and mode != "float"),
+            input_float=input_float,
         )
     if unused:
         names = [layer.node for layer in made.layers.values()]
@@ -370,8 +390,10 @@ def _what_changed(known: list[Rows], rows: int) -> str:
     return "; ".join(changes) or "kept bit for bit"
 
 
-def _sqnr(plan: Plan, matrices: list[Array], precision: Precision) -> float | None:
+def _sqnr(plan: Plan, matrices: list[Array], precisions: Sequence[Precision]) -> float | None:
     """Decibels of all weights of a layer together; None when they are what they were."""
     original = np.concatenate([m.reshape(-1) for m in matrices])
-    found = sqnr_db(original, np.concatenate([plan.restored(m, precision).reshape(-1) for m in matrices]))
+    found = sqnr_db(
+        original, np.concatenate([plan.restored(m, p).reshape(-1) for m, p in zip(matrices, precisions, strict=True)])
+    )
     return None if found == float("inf") else found

@@ -68,12 +68,25 @@ def measured() -> dict[str, Any]:
     return {"results": rows, "machine": {"cpu": "CPU"}, "versions": {"rnnrt": "1"}}
 
 
-def test_readme_tables_have_one_row_a_case() -> None:
+def test_the_page_has_one_row_a_case() -> None:
     lines = readme_tables.tables(measured()).splitlines()
-    assert "| N, 1 ms | 2 | 3 | 4 | 7 | 6 | 5 | 3.50 | 1.75 | 40.0 (35.0) | 2.0e-07 |" in lines
-    assert "| GRU 8, 8 | 2 |  | 4 | 7 | 6 |  | 3.50 | 1.75 | 41.0 | 2.0e-07 |" in lines
-    assert "- LSTM: N 1 ms" in lines
-    assert "- nothing: GRU 8 8" in lines
+    assert "| N, 1 ms | 2 | 3 | 4 | 7 | 6 | 5 | 1.75 | 3.50 | 2.50 | 40.0 | 35.0 | 2.0e-07 |" in lines
+    assert "| GRU 8, 8 | 2 |  | 4 | 7 | 6 |  | 1.75 | 3.50 | 3.00 | 41.0 |  | 2.0e-07 |" in lines
+    assert "| LSTM | N, 1 ms |" in lines
+    assert "| nothing | GRU 8, 8 |" in lines
+    table = [line.count("|") for line in lines if line.startswith("|")]
+    assert table[:3] == [14, 14, 14]
+
+
+def test_readme_has_its_rows_and_says_which_is_fastest() -> None:
+    found = measured()
+    with pytest.raises(ValueError, match="NSNet2 16 kHz was not measured"):
+        readme_tables.summary(found)
+    row = found["results"][0]
+    found["results"] = [{**row, "name": f"{start}, 1 ms"} for start in readme_tables.README_ROWS]
+    lines = readme_tables.summary(found).splitlines()
+    assert "| NSNet2 16 kHz, 1 ms | 4 | 2 | 7 | 5 (int8) | 1.75 | 3.50 | 2.50 |" in lines
+    assert len([line for line in lines if line.startswith("|")]) == 2 + len(readme_tables.README_ROWS)
 
 
 def test_readme_tables_are_replaced_between_their_markers(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from rnnrt.converters import from_torch, reference, simplify, states, support
+from rnnrt.converters.convert import convert
 from rnnrt.converters.ir import Graph, Sym
 from safetensors.numpy import save_file
 from torch import nn
 
+import rnnrt
 from rnnrt.errors import ModelFormatError, UnsupportedError
 
 T, B = Sym.TIME, Sym.BATCH
@@ -175,6 +177,28 @@ def test_any_module_with_an_example() -> None:
     assert [n.op for n in graph.nodes if n.op not in support.VIEWS] == ["Gemm", "GRU", "GRU", "Gemm", "Mul"]
     assert len(graph.states) == 2
     assert_like_torch(graph, module)
+
+
+def test_any_module_to_a_file_in_one_call(tmp_path: Path) -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(5, 16, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.gru(x)[0] * 0.5
+            return found
+
+    module, x = Gated(), torch.randn(1, 7, 5)
+    with pytest.raises(UnsupportedError, match="example="):
+        convert(module, tmp_path / "m.rnnrt")
+    report = convert(module, tmp_path / "m.rnnrt", example=torch.zeros(1, 4, 5))
+    assert report.verification is not None
+    assert {c.against for c in report.verification.comparisons} == {"torch", "float64"}
+    found = np.asarray(rnnrt.load(tmp_path / "m.rnnrt")(x.numpy()))
+    np.testing.assert_allclose(found, module(x).detach().numpy(), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="example: only a torch module"):
+        convert({"weight": torch.zeros(2, 2)}, None, example=x)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from rnnrt.converters import ir, quantize
+from rnnrt.converters import ir, pack, quantize, read, write
+
+import models
+import rnnrt
 
 Array = npt.NDArray[Any]
 F32 = np.dtype(np.float32)
@@ -106,6 +109,44 @@ def test_keep_float_patterns() -> None:
         quantize.plan(graph(), "int8", ["gru", "nothing"])
     with pytest.raises(ValueError, match="unknown quantization 'int3'"):
         quantize.plan(graph(), "int3")
+
+
+def test_the_input_matrix_of_a_recurrent_layer_stays_float_alone() -> None:
+    g = graph()
+    plan = quantize.plan(g, "int8", ["gru.W"])
+    layer = plan.layers["b"]
+    assert (layer.precision, layer.input_float, plan.input_precision(g.nodes[1])) == ("s8", True, "f32")
+    assert "W f32, asked for by 'gru.W'" in layer.reason
+    padded = 3 * 32
+    assert layer.bytes_after == padded * 24 * 4 + padded * (20 + 8)
+    assert layer.weight_sqnr_db is not None
+    assert layer.weight_sqnr_db > (quantize.plan(g, "int8").layers["b"].weight_sqnr_db or 0)
+    with pytest.raises(ValueError, match=r"no layer matches \['large.W'\]"):
+        quantize.plan(g, "int8", ["large.W"])
+
+
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+def test_matrices_of_two_precisions_give_the_same_bits_everywhere(op: str) -> None:
+    """W f32 and R s8: on every instruction set, stepping and whole, closer to f32 than both in s8."""
+    builder = models._Builder(3)
+    builder.input("x", (models.T, models.B, 40))
+    builder.recurrent(op, "x", "y", 40, 33)
+    builder.output("y", (models.T, 1, models.B, 33))
+    blobs = [
+        write.to_bytes(pack.pack(builder.graph, quantize.plan(builder.graph, mode, keep)))
+        for mode, keep in (("float", []), ("int8", []), ("int8", [f"{op.lower()}_y.W"]))
+    ]
+    x = models.signal((9, 3, 40)) * np.float32(10) ** models.signal((9, 3, 40), 1)  # spans decades
+    exact, both, mixed = (np.asarray(rnnrt.load(blob)(x)) for blob in blobs)
+    assert np.abs(mixed - exact).max() < np.abs(both - exact).max() / 2
+    assert {v.dtype for v in read.parse(blobs[2]).values if v.layout != "plain"} == {"f32", "s8"}
+    for isa in rnnrt.isas():
+        model = rnnrt.load(blobs[2], isa=isa)
+        stream = model.stream(batch=3)
+        assert np.stack([np.asarray(stream.step(f)).reshape(1, 3, 33) for f in x]).tobytes() == mixed.tobytes()
+        assert np.asarray(model(x)).tobytes() == mixed.tobytes()
+        for b in range(3):
+            assert np.asarray(model(x[:, b : b + 1])).tobytes() == mixed[:, :, b : b + 1].tobytes()
 
 
 def test_infinite_weights_stay_float() -> None:

@@ -47,7 +47,10 @@ def verification_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     help="Precision of the weights; none: f32.",
 )
 @click.option(
-    "--keep-float", multiple=True, metavar="PATTERN", help="Layers that stay f32 all the same, by name (*, ?)."
+    "--keep-float",
+    multiple=True,
+    metavar="PATTERN",
+    help="Layers that stay f32 all the same, by name (*, ?); NAME.W: a recurrent layer's input matrix.",
 )
 @click.option(
     "--precision",
