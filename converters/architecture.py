@@ -34,7 +34,7 @@ import numpy as np
 from ..errors import ModelFormatError, UnsupportedError
 from .checkpoint import Checkpoint, Stack, read
 from .checkpoint.stacks import find_stacks
-from .ir import Graph, Problem
+from .ir import Graph, Note, Problem
 from .layers import Array, Chain, from_arrays
 
 Layers: TypeAlias = "Sequence[Mapping[str, Any]]"
@@ -104,7 +104,7 @@ def load(
         A prefix that no tensor has; both a cell and an architecture.
     """
     if cell is not None and architecture is not None:
-        raise ValueError("either a cell or an architecture, not both")
+        raise ValueError("either --cell or --architecture, not both")
     checkpoint = read(path)
     names = [name for name in checkpoint.tensors if name.startswith(prefix)]
     if not names:
@@ -308,7 +308,7 @@ def _one_stack(checkpoint: Checkpoint, prefix: str, cell: str | None) -> Graph:
         return _only(checkpoint, stacks[0])
     if not stacks:
         return from_arrays(checkpoint.arrays(prefix), prefix)
-    hint = "choose one of them (cell), or describe the layers (architecture)"
+    hint = "choose one of them (--cell NAME), or describe the layers (--architecture FILE.toml)"
     problems = [Problem(s.name, s.op or "RNN", f"one of {len(stacks)} recurrent layers; {hint}") for s in stacks[1:]]
     problems += [Problem(name, "tensor", f"belongs to no recurrent layer; {hint}") for name in rest]
     listed = "\n".join(f"  {p}" for p in problems)
@@ -320,5 +320,5 @@ def _only(checkpoint: Checkpoint, stack: Stack) -> Graph:
     graph = build(arrays, [{"type": stack.op or "LSTM", "weights": stack.name, "name": stack.name or "rnn"}])
     left = len(checkpoint.tensors) - len(stack.tensors)
     if left:
-        graph.notes.append(f"only '{stack.name}' was taken; {left} other tensors were left out")
+        graph.notes.append(Note(f"only '{stack.name}' was taken; {left} other tensors were left out", fact=True))
     return graph

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,11 @@ import numpy.typing as npt
 
 from .._rnnrt import __version__
 from ..errors import ModelFormatError, UnsupportedError, VerificationError
-from . import channels_last, exporter_faults, ir, quantize, simplify, states
-from .architecture import Description
+from . import channels_last, exporter_faults, ir, quantize, simplify, states, told
+from .architecture import Description, read_description
 from .architecture import load as load_checkpoint
 from .checkpoint import SUFFIXES
+from .dims import show
 from .pack import pack
 from .read import parse
 from .verify import FRAMES, TOLERANCE, Report
@@ -57,7 +59,7 @@ class ConversionReport:
 
     source: str
     output: str | None
-    quantize: str | None
+    quantize: str
     size: int
     layers: list[dict[str, Any]]
     inputs: dict[str, list[int | str]]
@@ -137,7 +139,7 @@ def _load(source: Any, options: Mapping[str, Any], example: Any) -> ir.Graph:
     if is_checkpoint(source):
         return load_checkpoint(source, **given)
     if given:
-        raise ValueError(f"{', '.join(given)}: only a checkpoint can have this")
+        raise ValueError(f"{', '.join(f'--{name}' for name in given)}: only a checkpoint can have this")
     if isinstance(source, (bytes, bytearray, memoryview)):
         from . import from_onnx
 
@@ -175,19 +177,27 @@ def _source(source: Any, graph: ir.Graph) -> dict[str, Any]:
     return about
 
 
+def _word(mode: str | None) -> str:
+    """``"f32"``, ``"f16"``, ``"int8"`` or ``"int4"``, as users say it."""
+    return "f32" if mode in (None, "float") else str(mode)
+
+
 def _rounded(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Decibels to a tenth: sums of squares may differ in the last bit from one numpy to the next, files must not."""
     return [{k: round(v, 1) if isinstance(v, float) else v for k, v in layer.items()} for layer in layers]
 
 
-def _meta(source: Any, graph: ir.Graph, plan: quantize.Plan) -> dict[str, Any]:
+def _meta(source: Any, graph: ir.Graph, plan: quantize.Plan, options: Mapping[str, Any]) -> dict[str, Any]:
     """The META section. No time and no path: the same input gives the same file."""
+    about = _source(source, graph)
+    if options:
+        about["options"] = options
     return {
         "producer": "rnnrt",
         "version": __version__,
-        "source": _source(source, graph),
+        "source": about,
         "graph": graph.name,
-        "quantize": plan.mode,
+        "quantize": _word(plan.mode),
         "layers": _rounded(plan.report()),
         "states": [{"name": s.name, "source": s.source} for s in graph.states],
         "streamable": graph.streamable,
@@ -230,7 +240,7 @@ def convert(
     output
         Path of the .rnnrt file; it appears complete or not at all. None: nothing is written.
     quantize
-        None (f32), ``"f16"``, ``"int8"`` or ``"int4"``.
+        None or ``"f32"``, ``"f16"``, ``"int8"`` or ``"int4"``.
     set_values, shapes, batch, states, linear_before_reset, prefix, cell, architecture, example
         See `prepare` (``states`` is its ``state_pairs``).
     keep_float
@@ -280,13 +290,23 @@ def convert(
         example=example,
     )
     say("packing")
-    plan, blob = build(source, graph, quantize, keep_float, precision)
+    options = told.remember(
+        set_values=set_values,
+        shapes=shapes,
+        batch=batch,
+        states=states,
+        linear_before_reset=linear_before_reset,
+        prefix=prefix,
+        cell=cell,
+        architecture=read_description(architecture) if isinstance(architecture, (str, os.PathLike)) else architecture,
+    )
+    plan, blob = build(source, graph, quantize, keep_float, precision, options)
     if strict:
         refuse_compromises(graph, plan)
     report = ConversionReport(
         source=Path(source).name if isinstance(source, (str, os.PathLike)) else type(source).__name__,
         output=None if output is None else os.fspath(output),
-        quantize=quantize,
+        quantize=_word(quantize),
         size=len(blob),
         layers=plan.report(),
         inputs={v.name: _shape(v) for v in graph.inputs},
@@ -322,16 +342,22 @@ def convert(
 
 
 def refuse_compromises(graph: ir.Graph, plan: quantize.Plan) -> None:
-    """What `strict` does not accept, all at once."""
-    problems = [ir.Problem("", "assumed", note) for note in graph.notes]
+    """What `strict` does not accept, all at once, and the options that say what is meant."""
+    assumed = [note for note in graph.notes if not (isinstance(note, ir.Note) and note.fact)]
+    problems = [ir.Problem("", "assumed", str(note)) for note in assumed]
+    options = [note.option for note in assumed if isinstance(note, ir.Note) and note.option]
     for layer in plan.layers.values():
         if layer.fallback:
-            problems.append(ir.Problem(layer.node, layer.op, f"stays {layer.precision}: {layer.reason}"))
+            word = quantize.WORDS[layer.precision]
+            problems.append(ir.Problem(layer.node, layer.op, f"stays {word}: {layer.reason}"))
+            options.append(f"--precision {shlex.quote(f'{layer.node}={word}')}")
         elif layer.changed:
             problems.append(ir.Problem(layer.node, layer.op, layer.reason))
+            options.append(f"--precision {shlex.quote(f'{layer.node}=int8')}")
     if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise UnsupportedError(f"strict: {len(problems)} compromise(s):\n{lines}", problems)
+        hints = [f"where that is meant, say it: {' '.join(dict.fromkeys(options))}"] if options else []
+        lines = "\n".join([*(f"  {problem}" for problem in problems), *(f"  hint: {hint}" for hint in hints)])
+        raise UnsupportedError(f"strict refuses what was assumed or approximated:\n{lines}", problems, hints)
 
 
 def build(
@@ -340,8 +366,9 @@ def build(
     mode: str | None = None,
     keep_float: Sequence[str] = (),
     precisions: Pairs = (),
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[quantize.Plan, bytes]:
-    """Quantize and pack a prepared graph.
+    """Quantize and pack a prepared graph; ``options`` from `told.remember` are kept in the file.
 
     Returns
     -------
@@ -355,8 +382,8 @@ def build(
     ValueError
         Unknown mode or precision; a pattern that matches no layer.
     """
-    plan = quantize.plan(graph, mode or "float", keep_float, precisions=precisions)
-    return plan, to_bytes(pack(graph, plan), _meta(source, graph, plan))
+    plan = quantize.plan(graph, "float" if mode in (None, "f32") else mode, keep_float, precisions=precisions)
+    return plan, to_bytes(pack(graph, plan), _meta(source, graph, plan, options or {}))
 
 
 def original_onnx(source: Any, linear_before_reset: int | None = None) -> bytes | str | None:
@@ -384,7 +411,7 @@ def _by_name(data: Data | None, graph: ir.Graph) -> Mapping[str, npt.ArrayLike] 
         return None
     if not isinstance(data, Mapping):
         if len(graph.inputs) != 1:
-            raise ValueError(f"data: name the arrays, the inputs are {[v.name for v in graph.inputs]}")
+            raise ValueError(f"--data: name the arrays; the inputs are {', '.join(v.name for v in graph.inputs)}")
         data = {graph.inputs[0].name: data}
     return {name: _with_units(np.asarray(array), name, graph) for name, array in data.items()}
 
@@ -428,7 +455,8 @@ def verify_file(
     file
         The .rnnrt file.
     source
-        Its original. The options given to `convert` must be given again; all parameters are those of `convert`.
+        Its original. What `convert` was told about it is in the file; options given here replace that. All parameters
+        are those of `convert`.
 
     Returns
     -------
@@ -440,30 +468,33 @@ def verify_file(
     UnsupportedError, ModelFormatError, OSError, ValueError
         As in `convert`; ValueError also where the file's inputs are not those of the original.
     """
-    graph = prepare(
-        source,
-        set_values=set_values,
-        shapes=shapes,
-        batch=batch,
-        state_pairs=states,
-        linear_before_reset=linear_before_reset,
-        prefix=prefix,
-        cell=cell,
-        architecture=architecture,
-    )
     blob = Path(file).read_bytes()
     parsed = parse(blob)
+    options = told.merged(
+        parsed.meta,
+        {
+            "set_values": set_values,
+            "shapes": shapes,
+            "batch": batch,
+            "states": states,
+            "linear_before_reset": linear_before_reset,
+            "prefix": prefix,
+            "cell": cell,
+            "architecture": architecture,
+        },
+    )
+    graph = prepare(source, state_pairs=options.pop("states", None), **options)
     for kind, wanted in (("input", graph.inputs), ("output", graph.outputs)):
-        have = [(v.name, v.dims) for v in parsed.of_kind(kind)]
-        want = [(v.name, _shape(v)) for v in wanted]
+        have = ", ".join(f"{v.name} {show(v.dims)}" for v in parsed.of_kind(kind))
+        want = ", ".join(f"{v.name} {show(_shape(v))}" for v in wanted)
         if have != want:
             raise ValueError(f"{kind}s of {Path(file).name} are {have}, the original's are {want}: other options?")
     return verify_blob(
         graph,
         blob,
-        original_onnx(source, linear_before_reset),
-        set_values=set_values,
-        batch=batch,
+        original_onnx(source, options.get("linear_before_reset")),
+        set_values=options.get("set_values"),
+        batch=options.get("batch"),
         seed=seed,
         frames=frames,
         data=_by_name(data, graph),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .bounds import bounded
-from .ir import SYMBOLIC, Dim, Graph, Problem, Shape, Size, Sym
+from .ir import SYMBOLIC, Dim, Graph, Note, Problem, Shape, Size, Sym
+from .told import shape_word
 
 _TIME = {"time", "times", "timestep", "timesteps", "steps", "frame", "frames", "seq", "sequence", "seqlen", "length",
          "len", "samples", "chunk"}  # fmt: skip
@@ -81,6 +83,7 @@ def assign(
         found.problems.append(Problem("", "input", reason, usage=True))
     if fixed is not None:
         found.shapes = {n: tuple(fixed if d is Sym.BATCH else d for d in s) for n, s in found.shapes.items()}
+    found.notes = [_with_option(note, found.shapes) for note in found.notes]
     for name, shape in found.shapes.items():
         if list(shape).count(Sym.TIME) > 1:
             found.problems.append(Problem(name, "input", f"two time dimensions in {show(shape)}: give its shape"))
@@ -89,6 +92,12 @@ def assign(
         except ValueError as error:
             found.problems.append(Problem(name, "input", str(error)))
     return found
+
+
+def _with_option(note: str, shapes: Mapping[str, Shape]) -> Note:
+    """The note about an input with how to say its shape."""
+    name = note.option if isinstance(note, Note) else ""
+    return Note(note, f"--shape {shlex.quote(shape_word(name, shapes[name]))}")
 
 
 def _bind_names(graph: Graph, shapes: Mapping[str, tuple[int | str, ...]]) -> dict[str, Dim]:
@@ -145,7 +154,8 @@ def _one(
             label = f" ('{declared[axis]}')" if declared[axis] else ""
             why = "by position" if axis in guessed else "by name"
             meaning = "time" if dim is Sym.TIME else "batch"
-            found.notes.append(f"input '{name}': dimension {axis}{label} is taken as {meaning} ({why})")
+            text = f"input '{name}': dimension {axis}{label} is taken as {meaning} ({why})"
+            found.notes.append(Note(text, name))
     return tuple(d if d is not None else 1 for d in dims)
 
 

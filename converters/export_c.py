@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from . import amalgamate, read, write
+from . import amalgamate, quantize, read, write
 
 _WORDS_PER_LINE = 6
 _MAX_LIVE = 256  # RNNRT_MAX_LIVE of core/model.h
@@ -159,7 +159,7 @@ def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None 
         "ports": _port_macros(name.upper(), golden),
         "operators": ", ".join(operators),
         "isas": ", ".join(chosen),
-        "weights": ", ".join(weights) or "none",
+        "weights": ", ".join(quantize.WORDS[each] for each in weights) or "none",
         **_check_parts(name, golden),
     }
     files = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import UnsupportedError
-from .ir import Graph, Node, Problem
+from .ir import Graph, Node, Note, Problem
 from .rewrite import copy_graph
 
 GRU_RESET = (
@@ -31,17 +31,18 @@ def check(graph: Graph, linear_before_reset: int | None = None) -> Graph:
         A value is given, but there is no GRU.
     """
     if linear_before_reset not in (None, 0, 1):
-        raise ValueError(f"linear_before_reset: 0 or 1, not {linear_before_reset!r}")
+        raise ValueError(f"--linear-before-reset is 0 or 1, not {linear_before_reset!r}")
     result, notes = _with_reset(graph, linear_before_reset)
     found = [n for g in _graphs(result) for n in g.nodes if n.op == "GRU" and not n.domain]
     if linear_before_reset is not None and not found:
-        problem = Problem("", "GRU", "linear_before_reset is given, but the model has no GRU", "linear_before_reset")
+        problem = Problem("", "GRU", "--linear-before-reset is given, but the model has no GRU", usage=True)
         raise UnsupportedError(str(problem), [problem])
     result.notes = [*graph.notes, *notes]
     if linear_before_reset is None and graph.producer.lower().startswith("pytorch"):
         for node in found:
             if not int(node.attrs.get("linear_before_reset", 0)):
-                result.notes.append(GRU_RESET.format(name=node.name, producer=graph.producer))
+                text = GRU_RESET.format(name=node.name, producer=graph.producer)
+                result.notes.append(Note(text, "--linear-before-reset 1"))
     return result
 
 
@@ -52,7 +53,8 @@ def _with_reset(graph: Graph, value: int | None) -> tuple[Graph, list[str]]:
         was = int(node.attrs.get("linear_before_reset", 0))
         if node.op == "GRU" and not node.domain and was != value:
             node.attrs["linear_before_reset"] = value
-            notes.append(f"GRU '{node.name}': linear_before_reset is {was} in the file, {value} as asked for")
+            text = f"GRU '{node.name}': linear_before_reset is {was} in the file, {value} as asked for"
+            notes.append(Note(text, fact=True))
         for name, branch in _branches(node):
             node.attrs[name], further = _with_reset(branch, value)
             notes += further

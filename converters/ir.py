@@ -150,6 +150,27 @@ class Graph:
         yield from (s.output for s in self.states)
 
 
+class Note(str):
+    """Something to be told about a conversion. A plain string in `Graph.notes` is something assumed or approximated.
+
+    Attributes
+    ----------
+    option
+        What the caller can say on the command line so that it is no assumption any more; empty: nothing.
+    fact
+        Nothing was assumed or approximated: only to be known.
+    """
+
+    option: str
+    fact: bool
+
+    def __new__(cls, text: str, option: str = "", fact: bool = False) -> Note:
+        """A string with more to it."""
+        made = super().__new__(cls, text)
+        made.option, made.fact = option, fact
+        return made
+
+
 @dataclass(frozen=True)
 class Problem:
     """One reason why a model can't be converted."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import UnsupportedError
-from .ir import Dim, Graph, Node, Problem, Shape, Sym, Value
+from .ir import Dim, Graph, Node, Note, Problem, Shape, Sym, Value
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -64,11 +64,11 @@ def from_arrays(
         unused = []
     else:
         what = f"recurrent layers {stems}" if stems else "no recurrent layer"
-        reason = f"{what} in it: how they are connected is not in a state_dict; give the module or a prefix"
+        reason = f"{what} in it: how they are connected is not in a state_dict; give the module or a prefix (--prefix)"
         builder.problems.append(Problem("", "state_dict", reason))
         unused = []
     for name in unused:
-        reason = "belongs to no recurrent layer; give the module, or a prefix to leave it out"
+        reason = "belongs to no recurrent layer; give the module, or a prefix (--prefix) to leave it out"
         builder.problems.append(Problem(name, "state_dict", reason))
     return builder.graph("state_dict")
 
@@ -218,10 +218,11 @@ class Chain:
         else:
             self.current = self._project(y, parts, name)
             self.features = len(parts) * parts[0].projection.shape[0]
-            self.notes.append(
+            text = (
                 f"LSTM '{name}': proj_size is folded: the recurrence uses R W_hr, and y = W_hr h; "
                 "its state is h before the projection"
             )
+            self.notes.append(Note(text, fact=True))
 
     def _join(self, y: str, name: str, features: int) -> str:
         """[B, T, D, H] or [T, D, B, H] -> [.., .., D*H]."""

@@ -24,6 +24,8 @@ PerProbe: TypeAlias = "list[Array | None]"
 # (time, batch). Differences and quotients of the times are not those of the batches, so that no size is mistaken.
 # The last one checks that a single step of a single stream works.
 PROBES = ((7, 2), (12, 5), (1, 1))
+SET = "--set"
+_COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 LONG_PROBES = ((67, 2), (112, 5), (1, 1))  # for graphs that need more steps than the first ones have
 
 
@@ -44,6 +46,7 @@ class Evaluation:
     failed: list[Problem] = field(default_factory=list)  # an operator refused its inputs: perhaps too few steps
     notes: list[str] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
+    _inputs: set[str] = field(default_factory=set)
     _node_names: set[str] = field(default_factory=set)
 
     # ---- what the probes say ----
@@ -111,6 +114,7 @@ class Evaluation:
     def define_input(self, name: str, shape: Shape, dtype: np.dtype[Any], ones: bool) -> None:
         """An input of the model; its values do not matter, but they must be legal."""
         self._names.add(name)
+        self._inputs.add(name)
         self.data.add(name)
         per_probe: PerProbe = []
         for time, batch in self.probes:
@@ -227,11 +231,11 @@ class Evaluation:
         choices = {bool(a.reshape(-1)[0]) for _, a in known if a.size}
         if condition in self.data:
             if known:
-                reason = f"its condition '{condition}' depends on the data: give the input it comes from a fixed value"
+                reason = f"which branch is taken depends on {self._told_by(condition)}"
                 self.problems.append(Problem(node.name, node.op, reason, "cond"))
             return None
         if len(choices) != 1:
-            reason = "which branch is taken depends on the number of time steps or the batch: fix them with shapes"
+            reason = "which branch is taken depends on the number of time steps or the batch: say both with --shape"
             self.problems.append(Problem(node.name, node.op, reason, "cond"))
             return None
         branch = branches[choices.pop()]
@@ -239,6 +243,24 @@ class Evaluation:
             self.problems.append(Problem(node.name, node.op, "a branch is missing"))
             return None
         return branch
+
+    def _told_by(self, condition: str) -> str:
+        """What a condition depends on: inputs, and how to give one of one number its value."""
+        producers = {o: n for n in self.nodes for o in n.outputs if o}
+        wanted, inputs, numbers = [condition], list[str](), list[str]()
+        for name in wanted:  # it grows
+            node = producers.get(name)
+            if node is None:
+                inputs += [name] if name in self._inputs else []
+                continue
+            if node.op in _COMPARISONS:
+                known = [self.constants[n] for n in node.inputs if n in self.constants]
+                numbers += [str(array.reshape(-1)[0]) for array in known if array.size == 1]
+            wanted += [n for n in node.inputs if n and n not in wanted]
+        named = " and ".join(f"input '{name}'" for name in inputs) or f"'{condition}'"
+        if len(inputs) != 1 or any(array is None or array.size != 1 for array in self.values[inputs[0]]):
+            return f"the data of {named}"
+        return f"{named}: {SET} {inputs[0]}={numbers[0] if len(numbers) == 1 else 'VALUE'}, or what else it can be"
 
 
 def same(a: Array, b: Array) -> bool:

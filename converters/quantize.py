@@ -31,6 +31,7 @@ Array: TypeAlias = "npt.NDArray[Any]"
 Precision: TypeAlias = Literal["f32", "f16", "s8", "s4"]
 
 PRECISIONS: dict[str, Precision] = {"f32": "f32", "f16": "f16", "int8": "s8", "int4": "s4"}  # as users say it
+WORDS: dict[str, str] = {internal: word for word, internal in PRECISIONS.items()}
 MODES = ("float", "f16", "int8", "int4")
 
 RECURRENT = ("RNN", "GRU", "LSTM")
@@ -151,8 +152,8 @@ class Plan:
         return "f32" if layer and layer.input_float else self.precision(node)
 
     def report(self) -> list[dict[str, Any]]:
-        """One JSON-ready dict per layer, in the graph's order."""
-        return [asdict(layer) for layer in self.layers.values()]
+        """One JSON-ready dict per layer, in the graph's order; precisions in the words of `PRECISIONS`."""
+        return [{**asdict(layer), "precision": WORDS[layer.precision]} for layer in self.layers.values()]
 
 
 def key(node: ir.Node) -> str:
@@ -285,9 +286,9 @@ def plan(
         Unknown mode or precision, or a pattern that matches no layer.
     """
     if mode not in MODES:
-        raise ValueError(f"unknown quantization '{mode}'; known are {list(MODES)}")
+        raise ValueError(f"unknown quantization '{mode}'; known are {', '.join(PRECISIONS)}")
     if unknown := sorted({name for _, name in precisions} - PRECISIONS.keys()):
-        raise ValueError(f"unknown precision {unknown}; known are {list(PRECISIONS)}")
+        raise ValueError(f"unknown precision {', '.join(unknown)}; known are {', '.join(PRECISIONS)}")
     made = Plan(mode, known=KnownRows(graph.quantized))
     asked = [*precisions, *((pattern, "f32") for pattern in keep_float)]
     unused = dict.fromkeys(pattern for pattern, _ in asked)
@@ -334,7 +335,8 @@ def plan(
         )
     if unused:
         names = [layer.node for layer in made.layers.values()]
-        raise ValueError(f"keep_float, precision: no layer matches {list(unused)}; the layers are {names}")
+        patterns = " and no layer ".join(f"'{pattern}'" for pattern in unused)
+        raise ValueError(f"no layer matches {patterns}; the layers are {', '.join(names) or 'none'}")
     return made
 
 

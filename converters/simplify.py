@@ -16,8 +16,9 @@ import numpy.typing as npt
 from ..errors import UnsupportedError
 from . import dims as dims_of_inputs
 from . import fuse, probe, quantized_ops, support
-from .ir import SYMBOLIC, Dim, Graph, Node, Problem, Shape, Size, Sym, Value
+from .ir import SYMBOLIC, Dim, Graph, Node, Note, Problem, Shape, Size, Sym, Value
 from .rewrite import reshape_to
+from .told import shape_word
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -66,24 +67,36 @@ def simplify(
         better = fixed is not None and (len(remaining), _unknown(fixed)) < (len(problems), _unknown(result))
         if better and fixed is not None:
             why = problems[0] if problems else "shapes that are a product of time and batch"
-            fixed.notes.append(f"batch is fixed to 1, because of {why}")
+            fixed.notes.append(Note(f"batch is fixed to 1, because of {why}", "--batch 1"))
             result, problems = fixed, remaining
     if problems or result is None:
-        hints = list(_hints(graph, given, wanted))
+        hints = list(_hints(graph, problems, given, wanted, batch))
         lines = [f"  {p}" for p in problems] + [f"  hint: {h}" for h in hints]
         raise UnsupportedError("this model can't be converted:\n" + "\n".join(lines), problems, hints)
     return result
 
 
-def _hints(graph: Graph, given: Mapping[str, Array], shapes: Mapping[str, tuple[int | str, ...]]) -> Iterator[str]:
-    """What the caller could still say about the inputs of a graph that does not convert."""
+def _hints(
+    graph: Graph,
+    problems: Sequence[Problem],
+    given: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int | str, ...]],
+    batch: int | None,
+) -> Iterator[str]:
+    """What the caller could still say about the inputs of a graph that does not convert, and no problem names yet."""
+    if problems and all(probe.SET in problem.reason for problem in problems):
+        return  # then one thing at a time: the rest of the graph has not been seen
+    guessed = dims_of_inputs.assign(graph, shapes, batch, given).shapes
     for value in graph.inputs:
         declared = tuple(graph.declared.get(value.name, value.shape or ()))
         if value.dtype.kind in "iub" and declared in ((), (1,)) and value.name not in given:
             yield f"'{value.name}' is one {value.dtype}: if it selects a variant, fix it with --set {value.name}=VALUE"
-        elif value.name not in shapes and any(isinstance(d, str) for d in declared):
-            dims = dims_of_inputs.show(declared)
-            yield f"'{value.name}' is declared as {dims}: say what these are with --shape {value.name}=..."
+        elif value.name not in shapes and Sym.TIME in guessed.get(value.name, ()):
+            open_dims = ["N" if isinstance(d, str) or d == Sym.TIME else d for d in declared]
+            yield (
+                f"'{value.name}' is declared as {dims_of_inputs.show(declared)}: if not all of it is time and batch, "
+                f"say so with --shape {shape_word(value.name, open_dims)}, each N a number, T (time) or B (batch)"
+            )
 
 
 def _unknown(graph: Graph | None) -> int:
@@ -102,7 +115,10 @@ def _attempt(
     finisher = _Finisher(evaluation)
     result = finisher.graph(graph, scope, given)
     result.notes = [*graph.notes, *found.notes, *evaluation.notes, *finisher.notes]
-    problems = [p for p in (*evaluation.problems, *evaluation.failed) if p.node in finisher.needed]
+    failed = evaluation.failed
+    if any(p.op == "If" for p in evaluation.problems):
+        failed = []  # what comes behind a branch that was not taken fails for want of it
+    problems = [p for p in (*evaluation.problems, *failed) if p.node in finisher.needed]
     problems += finisher.problems
     try:
         fuse.fuse(result)
@@ -164,7 +180,7 @@ class _Finisher:
             dtype = self._value(name).dtype
             if dtype.kind in "iub" and dtype != np.int32:
                 kind = "int32 (0 or 1)" if dtype.kind == "b" else "int32"
-                self.notes.append(f"output '{value.name}' is {dtype} in the original, {kind} here")
+                self.notes.append(Note(f"output '{value.name}' is {dtype} in the original, {kind} here", fact=True))
             shape = self.e.shape(name)
             result.outputs.append(Value(value.name, dtype, shape))
             if (shape is None or any(isinstance(d, Size) for d in shape)) and self.e.known(name):
@@ -198,9 +214,9 @@ class _Finisher:
     def _input_dtype(self, value: Value) -> np.dtype[Any]:
         """Integers are int32 in the runtime; truth values are, too, but keep their type in the graph."""
         if value.dtype.kind == "b":
-            self.notes.append(f"input '{value.name}' is bool in the original, int32 (0 or 1) here")
+            self.notes.append(Note(f"input '{value.name}' is bool in the original, int32 (0 or 1) here", fact=True))
         if value.dtype.kind in "iu" and value.dtype != np.int32:
-            self.notes.append(f"input '{value.name}' is {value.dtype} in the original, int32 here")
+            self.notes.append(Note(f"input '{value.name}' is {value.dtype} in the original, int32 here", fact=True))
             return np.dtype(np.int32)
         return value.dtype
 

@@ -6,6 +6,7 @@ initial states made inside a causal graph become state too, so that chunk by chu
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from .causality import Times
-from .ir import Graph, Node, Problem, State, Sym, Value
+from .ir import Graph, Node, Note, Problem, State, Sym, Value
 from .merged_axes import Atoms
 from .reference import evaluate_node
 from .rewrite import Rewriter, copy_graph
@@ -62,7 +63,8 @@ def lift(graph: Graph, pairs: Pairs | None = None) -> Graph:
     before = copy_graph(result)
     for name, output in _find_pairs(result).items():
         _make_state(result, name, output)
-        result.notes.append(f"input '{name}' and output '{output}' are taken as one state variable")
+        text = f"input '{name}' and output '{output}' are taken as one state variable"
+        result.notes.append(Note(text, f"--state {shlex.quote(f'{name}:{output}')}"))
     streamer = Streamer.of(result)
     reason = streamer.run()
     if reason:
@@ -75,7 +77,8 @@ def lift(graph: Graph, pairs: Pairs | None = None) -> Graph:
     if result.streamable and result.has_time():
         for value in result.outputs:
             if value.shape is not None and Sym.TIME not in value.shape:
-                result.notes.append(f"output '{value.name}' has no time dimension: every step gives its value so far")
+                text = f"output '{value.name}' has no time dimension: every step gives its value so far"
+                result.notes.append(Note(text, fact=True))
     return result
 
 

@@ -1,15 +1,17 @@
 """Does a converted model compute what the original does? Against onnxruntime, torch and float64, step by step.
 
 Tolerances
-    f32 and s8: the graph that was packed, in float64, stays within `TOLERANCE` of every original in scaled error
+    All: the graph that was packed, in float64, stays within `TOLERANCE` of every original in scaled error
     |d| / max(1, |reference|). Where it does not, float32 rounding may be why (the original is f32): then a float32
     evaluation of the graph must be off by at least a tenth as much, and float64 decides. Otherwise the graph is not
     the original any more, and verification fails even if rnnrt runs that graph perfectly.
     f32: rnnrt stays within the same tolerance of every original and of float64; where rounding keeps an original from
-    it, rnnrt may be as far from float64 as that original is.
-    f16, s8, s4: the SQNR of every output reaches `THRESHOLD_DB`. Trained models reach 50 to 76 dB with f16, 30 to 45 dB
-    with int8, 11 to 15 dB with int4 over random input (23 to 28 dB over speech, see docs/cli.md); gates or rows in a
-    wrong order give less than 5 dB, a matrix half as large again as it should be less than 10.
+    it, rnnrt may be as far from float64 as that original is. Some models amplify rounding (large weights in front of
+    saturating gates): there no float32 program is within the tolerance. Where a plain float32 evaluation of the graph
+    shows this, rnnrt may be `ROUNDING` times as far from float64 as that one, but never `AMPLIFIED` tolerances.
+    f16, int8, int4: the SQNR of every output reaches `THRESHOLD_DB`. Trained models reach 50 to 76 dB with f16, 30 to
+    45 dB with int8, 11 to 15 dB with int4 over random input (23 to 28 dB over speech, see docs/cli.md); gates or rows
+    in a wrong order give less than 5 dB, a matrix half as large again as it should be less than 10.
     Originals that quantize activations themselves: the SQNR against them, too. onnxruntime's DynamicQuantizeLSTM takes
     one scale for all time steps of a call, so that it is not even near itself fed step by step.
 To the bit: chunked = whole, stepped = whole, every instruction set = scalar, a batch = its signals alone.
@@ -28,7 +30,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from . import ir, read, reference, support
+from . import ir, quantize, read, reference, support
 from .comparison import Comparison, compare, finite, same_bits, scaled
 from .original import OnnxModel, run_module
 
@@ -37,8 +39,9 @@ Arrays: TypeAlias = "dict[str, npt.NDArray[Any]]"
 
 SCHEMA = "rnnrt.verification/1"
 TOLERANCE = 1e-5
-THRESHOLD_DB = {"f16": 40.0, "s8": 20.0, "s4": 10.0}  # least SQNR of an output, by the coarsest weights in the file
+THRESHOLD_DB = {"f16": 40.0, "int8": 20.0, "int4": 10.0}  # least SQNR of an output, by the coarsest weights in the file
 ROUNDING = 10.0  # two float32 evaluations in different order may be this many times as far from float64 as each other
+AMPLIFIED = 100.0  # tolerances: where rounding alone does more, the comparison tells nothing and fails
 FRAMES = 100
 
 
@@ -175,12 +178,12 @@ def _case(
         return _Case(graph, feeds, frames, batch)
     feeds = {v.name: np.asarray(data[v.name], v.dtype) for v in graph.inputs if v.name in data}
     if missing := [v.name for v in graph.inputs if v.name not in data]:
-        raise ValueError(f"data: nothing for input {missing}")
+        raise ValueError(f"--data: nothing for the input {' and '.join(missing)}")
     if not graph.has_time():
         counts = {len(a) for a in feeds.values()}
         symbols = reference.bind_symbols(graph, {k: a[0] for k, a in feeds.items()})
         if len(counts) != 1:
-            raise ValueError(f"data: inputs with {sorted(counts)} frames, one number is needed")
+            raise ValueError(f"--data: inputs with {sorted(counts)} frames, one number is needed")
         return _Case(graph, feeds, counts.pop(), symbols[int(ir.Sym.BATCH)])
     symbols = reference.bind_symbols(graph, feeds)
     return _Case(graph, feeds, symbols[int(ir.Sym.TIME)], symbols[int(ir.Sym.BATCH)])
@@ -300,8 +303,7 @@ def _judge(report: Report, name: str, distance: Mapping[str, float], own: float,
             report.notes.append(
                 f"output '{name}': {c.against} is {theirs:.3g} from float64 by rounding: float64 decides"
             )
-    if report.precision == "f32" and not own <= bound:
-        report.failed.append(f"output '{name}': scaled error {own:.3g} against float64, {bound:.3g} allowed")
+    rounded = report.precision == "f32" and not own <= bound and _only_rounding(report, name, own, bound, rounding())
     for c in report.comparisons:
         if c.output != name or c.max_scaled_error <= report.tolerance:
             continue
@@ -309,16 +311,38 @@ def _judge(report: Report, name: str, distance: Mapping[str, float], own: float,
             report.failed.append(
                 f"output '{name}': SQNR {c.sqnr_db:.1f} dB against {c.against}, {report.threshold_db:g} dB needed"
             )
-        elif report.precision == "f32" and c.against != "float64" and distance[c.against] <= report.tolerance:
+        elif report.precision != "f32" or c.against == "float64" or rounded:  # rounded: both are that near to float64
+            continue
+        elif distance[c.against] <= report.tolerance:
             report.failed.append(
                 f"output '{name}': scaled error {c.max_scaled_error:.3g} against {c.against} from step "
                 f"{c.first_diverging_step} on, {report.tolerance:g} allowed"
             )
 
 
+def _only_rounding(report: Report, name: str, own: float, bound: float, noise: float) -> bool:
+    """Is rnnrt beyond the bound only because the model amplifies rounding? noise: what float32 alone does to it."""
+    allowed = min(ROUNDING * noise, AMPLIFIED * report.tolerance)
+    amplifies = ROUNDING * noise > report.tolerance
+    if bound < own <= allowed:
+        report.notes.append(
+            f"output '{name}': the model amplifies rounding on this input: plain float32 is {noise:.3g} from float64, "
+            f"rnnrt {own:.3g}, {allowed:.3g} allowed"
+        )
+        return True
+    reason = f"output '{name}': scaled error {own:.3g} against float64, {bound:.3g} allowed"
+    if amplifies:
+        reason += (
+            f"; the model amplifies rounding on this input, plain float32 is off by {noise:.3g}: verify with real "
+            f"input (--data), or with another --seed"
+        )
+    report.failed.append(reason)
+    return False
+
+
 def _judge_rounded(report: Report, name: str, own: float) -> None:
     """As `_judge`, where the original quantizes activations."""
-    threshold = THRESHOLD_DB["s8"] if report.threshold_db is None else report.threshold_db
+    threshold = THRESHOLD_DB["int8"] if report.threshold_db is None else report.threshold_db
     if report.precision == "f32" and not own <= report.tolerance:
         report.failed.append(f"output '{name}': scaled error {own:.3g} against float64, {report.tolerance:g} allowed")
     for c in report.comparisons:
@@ -332,7 +356,7 @@ def _judge_rounded(report: Report, name: str, own: float) -> None:
 
 def _compare_all(report: Report, case: _Case, found: Arrays, originals: Mapping[str, Arrays], exact: Arrays) -> None:
     rounded = cache(lambda: _reference(case, np.float32))
-    # a step of an s8 model counts as diverging when it is off by more than the threshold means: 10^(-20/20) = 0.1
+    # a step of an int8 model counts as diverging when it is off by more than the threshold means: 10^(-20/20) = 0.1
     limit = report.tolerance if report.threshold_db is None else 10 ** (-report.threshold_db / 20)
     for value in case.graph.outputs:
         name = value.name
@@ -470,7 +494,7 @@ def verify(
     say = progress or (lambda text: None)
     rng = np.random.default_rng(seed)
     case = _case(graph, frames, batch or 1, rng, data)
-    precision = read.parse(blob).coarsest()
+    precision = quantize.WORDS[read.parse(blob).coarsest()]
     report = Report(
         precision=precision,
         seed=seed,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeTime", "OperatorTime", "Profile", "profile"]
 
-_FORMATS = {0: None, 1: "f32", 2: "s8", 4: "f16", 5: "s4"}  # rnnrt_dtype of packed weights
+_FORMATS = {0: None, 1: "f32", 2: "int8", 4: "f16", 5: "int4"}  # rnnrt_dtype of packed weights
 _ROWS = 16  # evaluations between two looks at the clock
 
 

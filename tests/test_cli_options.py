@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from rnnrt.converters import told
 from rnnrt.converters.convert import convert
 
 import models
 import rnnrt
 from command_line import document, gru_onnx, invoke
+from rnnrt.cli.app import app
 
 FILE, ONNX, NPZ = "model.rnnrt", "gru.onnx", "net.npz"
 
@@ -101,6 +105,49 @@ def test_values_that_an_input_cannot_have_are_refused() -> None:
         result = invoke("inspect", "scaled.onnx", *options)
         assert result.exit_code == 2, result.output
         assert reason in result.stderr
+
+
+def test_errors_name_options_as_they_are_written() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "plain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["time", "batch", 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "plain.onnx")
+    np.savez("other.npz", z=np.zeros((9, 1, 5), np.float32))
+    to_file = ["convert", ONNX, "-o", "y.rnnrt"]
+    for arguments, message in (
+        (["inspect", "plain.onnx", "--linear-before-reset", "1"], "--linear-before-reset is given, but the model has"),
+        ([*to_file, "--data", "other.npz"], "--data: nothing for the input x"),
+        (["inspect", NPZ, "--cell", "gru", "--architecture", "x.toml"], "either --cell or --architecture, not both"),
+        ([*to_file, "--precision", "fc_*=int8"], "no layer matches 'fc_*'; the layers are the_gru"),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2, result.output
+        assert message in " ".join(result.stderr.split())
+
+
+def test_every_option_of_every_command_is_documented(root: Path) -> None:
+    sections = (root / "docs" / "cli.md").read_text(encoding="utf-8").split("\n## ")
+    for name, command in app.commands.items():
+        text = "\n".join(part for part in sections if name in part.partition("\n")[0].split(", "))
+        options = {o for param in command.params for o in param.opts if o.startswith("--")} - {"--json"}
+        missing = sorted(option for option in options if not re.search(rf"{option}(?![\w-])", text))
+        assert not missing, f"rnnrt {name}"
+
+
+def test_what_a_file_was_told_is_checked() -> None:
+    given: dict[str, Any] = {"set_values": {"sr": 16000}, "shapes": {"x": (1, "T", 5)}, "states": [("h", "hn")]}
+    given["batch"] = 2
+    kept = {"source": {"options": told.remember(**given, prefix="", cell=None)}}
+    assert told.recall(json.loads(json.dumps(kept))) == given
+    assert told.as_words(given) == "--set sr=16000 --shape x=1,T,5 --state h:hn --batch 2"
+    assert told.merged(kept, {"batch": 3, "states": []}) == {**given, "batch": 3}
+    wrong: list[Any] = [{"batch": "two"}, {"shapes": [1]}, {"shapes": {"x": 1}}, {"states": [["h"]]}, {"set_values": 3}]
+    for bad in (*wrong, {"architecture": "x.toml"}, 7):
+        with pytest.raises(rnnrt.ModelFormatError, match="the options in its metadata"):
+            told.recall({"source": {"options": bad}})
 
 
 def test_no_command_replaces_what_it_reads(folder: Path) -> None:

@@ -54,7 +54,8 @@ def test_the_correction_is_converted_and_verified(tmp_path: Path) -> None:
     np.testing.assert_array_equal(y, rnnrt.load(right)(x))
     assert np.abs(y - rnnrt.load(wrong)(x)).max() > 1e-3
     assert convert.verify_file(tmp_path / "gru.rnnrt", tmp_path / "gru.onnx", linear_before_reset=1, frames=20)
-    assert not convert.verify_file(tmp_path / "gru.rnnrt", tmp_path / "gru.onnx", frames=20)
+    assert convert.verify_file(tmp_path / "gru.rnnrt", tmp_path / "gru.onnx", frames=20)  # it was told when converted
+    assert not convert.verify_file(tmp_path / "gru.rnnrt", tmp_path / "gru.onnx", linear_before_reset=0, frames=20)
 
 
 def test_0_says_that_the_file_is_right() -> None:

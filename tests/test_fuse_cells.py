@@ -446,7 +446,7 @@ def test_converted_cell_is_a_layer(op: str, mode: str | None) -> None:
         outputs = [g.op("Relu", h, to="y"), *named(g, h_out=h)]
         del shapes["c"]
     report = convert.convert(g.bytes(shapes, outputs), None, quantize=mode)
-    assert [(entry["op"], entry["precision"]) for entry in report.layers] == [(op, "s8" if mode else "f32")]
+    assert [(entry["op"], entry["precision"]) for entry in report.layers] == [(op, "int8" if mode else "f32")]
     assert list(report.states) == [n for n in shapes if n != "x"]
     assert report.streamable
     assert report.verification is not None
@@ -458,7 +458,7 @@ def test_dtln_second_model(models_dir: Path, mode: str | None) -> None:
     """Two LSTMs written out, their state in one tensor: a stream without state inputs, the cells quantized."""
     report = convert.convert(models_dir / "model_2.onnx", None, quantize=mode)
     layers = [(entry["op"], entry["precision"]) for entry in report.layers]
-    precision = "s8" if mode else "f32"
+    precision = "int8" if mode else "f32"
     assert layers == [(op, precision) for op in ("Gemm", "LSTM", "LSTM", "Gemm", "Gemm")]
     assert report.states == {"input_5": [1, 2, 128, 2]}
     assert list(report.inputs) == ["input_4"]

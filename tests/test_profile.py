@@ -31,7 +31,7 @@ def test_a_profile_names_every_node_and_adds_up(mode: str, time: int) -> None:
     assert (add.weights, add.weight_bytes, add.gb_per_s) == (None, 0, None)
     # W and R: 4 gates x 16 units, 4 and 6 columns (8 in groups of 4), s8 with a scale and a sum per row
     expected = {"float": 64 * 4 * 4 + 64 * 6 * 4, "int8": 2 * 64 * 8 + 64 * 4 + 64 * 8}
-    assert (lstm.weights, lstm.weight_bytes) == ({"float": "f32", "int8": "s8"}[mode], expected[mode])
+    assert (lstm.weights, lstm.weight_bytes) == ({"float": "f32", "int8": "int8"}[mode], expected[mode])
     assert lstm.us > 0
     assert found.total_us == pytest.approx(add.us + lstm.us + found.rest_us)
     assert add.share + lstm.share + found.rest_us / found.total_us == pytest.approx(1)
@@ -148,7 +148,7 @@ def test_bench_prints_a_profile(tmp_path: Path) -> None:
     assert [p["time"] for p in found["profiles"]] == [1, 6]
     for part in found["profiles"]:
         first = part["nodes"][0]
-        assert (first["name"], first["op"], first["weights"]) == ("lstm", "LSTM", "s8")
+        assert (first["name"], first["op"], first["weights"]) == ("lstm", "LSTM", "int8")
         assert part["us_per_step"] == pytest.approx(part["total_us"] / part["time"])
         assert part["operators"][0]["op"] == "LSTM"
 

@@ -131,7 +131,7 @@ def test_lstm_weights_arrive_bit_for_bit(
 ) -> None:
     lstm = QuantizedLstm(kind, per_channel, direction, zero)
     _, blob, (layer,) = converted(lstm.model, mode=mode)
-    assert layer["precision"] == "s8"
+    assert layer["precision"] == "int8"
     assert layer["reason"] == KEPT
     assert layer["weight_sqnr_db"] is None
     found = s8_matrices(blob)
@@ -518,7 +518,7 @@ def test_what_onnxruntime_quantizes_dynamically(tmp_path: Path) -> None:
         used = {n.op_type for n in onnx.load(tmp_path / "q.onnx").graph.node}
         assert {"DynamicQuantizeLSTM", "MatMulInteger"} <= used
         report = convert.convert(tmp_path / "q.onnx", None, frames=30)
-        assert [layer["precision"] for layer in report.layers] == ["s8", "s8"]
+        assert [layer["precision"] for layer in report.layers] == ["int8", "int8"]
         assert all(layer["reason"].startswith("int8 in the original") for layer in report.layers)
         assert report.verification is not None
         assert min(c.sqnr_db for c in report.verification.comparisons) >= 30

@@ -90,7 +90,7 @@ def test_conversions_pass(op: str, states: bool, mode: str | None, tmp_path: Pat
     assert sum(" = scalar" in name for name in names) == len(rnnrt.isas()) - 1
     assert {"python", "numpy", "rnnrt", "onnxruntime"} == set(found.versions)
     json.dumps(report.to_dict(), allow_nan=False)
-    expected = {("cell", "s8" if mode else "f32"), ("head", "s8" if mode else "f32")}
+    expected = {("cell", "int8" if mode else "f32"), ("head", "int8" if mode else "f32")}
     assert {(layer["op"].lower(), layer["precision"]) for layer in report.layers} == {
         ({"cell": op.lower(), "head": "gemm"}[n], p) for n, p in expected
     }
@@ -151,7 +151,7 @@ def test_swapped_rows_fail_int8() -> None:
     name = graph.nodes[0].inputs[2]
     wrong = changed(graph, name, lambda r: r[:, ::-1].copy())
     report = verify.verify(graph, blob_of(wrong, "int8"), model, frames=30)
-    assert report.precision == "s8"
+    assert report.precision == "int8"
     assert any("20 dB needed" in reason for reason in report.failed)
 
 
@@ -161,6 +161,32 @@ def test_float64_decides_where_rounding_keeps_onnxruntime_away() -> None:
     assert min(c.max_scaled_error for c in report.comparisons) > 1e-9
     assert report.passed
     assert any("float64 decides" in note for note in report.notes)
+
+
+@pytest.fixture(scope="module")
+def amplifying(models_dir: Path) -> tuple[ir.Graph, bytes]:
+    """Resemblyzer's LSTM: weights of the input up to 61, so that a float32 program is 1e-5 to 2e-4 from float64."""
+    graph = conversion.prepare(models_dir / "pretrained.pt", cell="model_state.lstm")
+    return graph, blob_of(graph)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_model_that_amplifies_rounding_passes_with_a_note(amplifying: tuple[ir.Graph, bytes], seed: int) -> None:
+    report = verify.verify(*amplifying, seed=seed)
+    assert max(c.max_scaled_error for c in report.comparisons) > 1e-5
+    assert report.passed, report.failed
+    assert any("amplifies rounding on this input: plain float32 is" in note for note in report.notes)
+
+
+def test_a_model_that_amplifies_rounding_still_fails_when_it_is_wrong(amplifying: tuple[ir.Graph, bytes]) -> None:
+    graph, _ = amplifying
+    lstm = next(node for node in graph.nodes if node.op == "LSTM")
+    wrong = changed(graph, lstm.inputs[2], lambda r: r * np.float32(1 + 1e-4))
+    report = verify.verify(graph, blob_of(wrong))
+    (reason,) = report.failed
+    assert "verify with real input (--data), or with another --seed" in reason
+    limited = verify.verify(graph, blob_of(graph), tolerance=1e-9)
+    assert "1e-09 allowed; the model amplifies rounding" in limited.failed[0]
 
 
 def test_noise_of_the_original_is_not_taken_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +245,7 @@ def test_given_data() -> None:
     assert report.passed
     with pytest.raises(ValueError, match="'x' has shape"):
         verify.verify(graph, blob_of(graph), model, data={"x": x[..., :3]})
-    with pytest.raises(ValueError, match="nothing for input"):
+    with pytest.raises(ValueError, match="nothing for the input x"):
         verify.verify(graph, blob_of(graph), model, data={"z": x})
 
 
@@ -262,7 +288,7 @@ def test_torch_modules(as_dict: bool, tmp_path: Path) -> None:
     assert report.streamable
     assert report.verification is not None
     assert {c.against for c in report.verification.comparisons} == ({"float64"} if as_dict else {"float64", "torch"})
-    assert [layer["precision"] for layer in report.layers] == ["s8", "s8"]
+    assert [layer["precision"] for layer in report.layers] == ["int8", "int8"]
 
 
 # ---- the figures ----

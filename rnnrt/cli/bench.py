@@ -13,11 +13,11 @@ import rnnrt
 from rnnrt import plot
 from rnnrt.bench import BenchReport, bench_model
 from rnnrt.cli import output
-from rnnrt.cli.arguments import number_or_list, pairs, read_arrays, refuse_options, usage_errors
+from rnnrt.cli.arguments import read_arrays, refuse_options, usage_errors
 from rnnrt.cli.cells import build_cell
 from rnnrt.cli.exits import json_option
 from rnnrt.cli.profile import profile_model
-from rnnrt.cli.sources import ONNX_OPTIONS, kind_of, load_model, model_options, prepare
+from rnnrt.cli.sources import ONNX_OPTIONS, kind_of, load_model, model_options, prepare, stored_arguments
 from rnnrt.compare import GATES, Comparison, compare
 from rnnrt.contenders import Feed, OrtModel, seeded_feeds
 
@@ -49,7 +49,7 @@ _RIGHT = ("p50 us", "p90 us", "p99 us", "min us", "ratio", "steps")
 )
 @click.option(
     "--quantize",
-    type=click.Choice(("none", "f16", "int8", "int4")),
+    type=click.Choice(("f32", "f16", "int8", "int4")),
     default="int8",
     show_default=True,
     help="For --compare.",
@@ -114,7 +114,7 @@ def bench(
 
 
 def _bench(file: Path, model: rnnrt.Model, feeds: list[Feed], as_json: bool, options: dict[str, Any]) -> None:
-    against = _open(options["against"], feeds[0], options) if options["against"] else None
+    against = _open(options["against"], feeds[0], {**options, "stored": model.meta}) if options["against"] else None
     with usage_errors(), output.progress_bar("timing") as show:
         report = bench_model(model, against, feeds=feeds, seconds=options["seconds"] or 3.0, on_round=show)
     if as_json:
@@ -129,9 +129,10 @@ def _open(path: Path, feed: Feed, options: dict[str, Any]) -> OrtModel:
     if kind_of(path) != "onnx":  # a missing file, too, for which onnxruntime has an exception of its own
         raise click.UsageError(f"--against {path}: expected an .onnx model, for onnxruntime to run")
     with usage_errors():
-        graph = prepare(path, options)
+        arguments = stored_arguments(options.pop("stored"), options)
+        graph = prepare(path, arguments)
         states = [(state.input, state.output) for state in graph.states]
-        return OrtModel.open(path, feed, states, pairs("--set", options["set_values"], number_or_list))
+        return OrtModel.open(path, feed, states, arguments.get("set_values"))
 
 
 def _feeds(model: rnnrt.Model, path: Path) -> list[Feed]:
@@ -183,7 +184,7 @@ def _compare(cells: tuple[str, str], as_json: bool, options: dict[str, Any]) -> 
             cells,
             _sizes(options["hidden"]),
             input_size=options["input_size"],
-            quantize=None if options["quantize"] == "none" else options["quantize"],
+            quantize=None if options["quantize"] == "f32" else options["quantize"],
             seconds=options["seconds"] or 1.0,
             seed=options["seed"],
             isa=options["isa"],
@@ -192,7 +193,13 @@ def _compare(cells: tuple[str, str], as_json: bool, options: dict[str, Any]) -> 
     if picture is not None:
         plot.draw_comparison(comparison, picture)
     if as_json:
-        content = {"ok": True, "mode": "compare", **comparison.to_dict(), "plot": str(picture) if picture else None}
+        content = {
+            "ok": True,
+            "mode": "compare",
+            **comparison.to_dict(),
+            "quantize": options["quantize"],
+            "plot": str(picture) if picture else None,
+        }
         output.print_json("bench", content)
     else:
         _print_comparison(comparison, picture)

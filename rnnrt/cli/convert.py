@@ -41,10 +41,10 @@ def verification_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--list", "listing", is_flag=True, help="Only list what is in a checkpoint: tensors, recurrent layers.")
 @click.option(
     "--quantize",
-    type=click.Choice(("none", "f16", "int8", "int4")),
-    default="none",
+    type=click.Choice(("f32", "f16", "int8", "int4")),
+    default="f32",
     show_default=True,
-    help="Precision of the weights; none: f32.",
+    help="Precision of the weights.",
 )
 @click.option(
     "--keep-float",
@@ -101,7 +101,7 @@ def convert(
             report = converter.convert(
                 source,
                 target,
-                quantize=None if quantize == "none" else quantize,
+                quantize=quantize,
                 keep_float=list(keep_float),
                 precision=list(pairs("--precision", precisions, str).items()),
                 strict=strict,

@@ -109,7 +109,9 @@ def _explain_unsupported(error: Any, usage: bool) -> tuple[list[str], dict[str, 
     if not problems:
         return [str(error)], {"problems": []}
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    what = "these options do not fit the model" if usage else "this model can't be converted"
+    head, _, more = str(error).partition("\n")
+    what = head.rstrip(":") if more else "this model can't be converted"
+    what = "these options do not fit the model" if usage else what
     lines = [f"{what}: {count}", *(f"  {problem}" for problem in problems)]
     lines += [f"  hint: {hint}" for hint in error.hints]
     names = ("node", "op", "attribute", "reason")

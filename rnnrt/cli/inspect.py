@@ -15,7 +15,7 @@ from rnnrt.cli import output
 from rnnrt.cli.arguments import refuse_options, usage_errors
 from rnnrt.cli.exits import json_option
 from rnnrt.cli.report import print_states, state_bytes
-from rnnrt.cli.sources import SOURCE_OPTIONS, kind_of, prepare, refuse_others_options, source_options
+from rnnrt.cli.sources import SOURCE_OPTIONS, kind_of, model_arguments, prepare, refuse_others_options, source_options
 
 
 @click.command()
@@ -46,7 +46,7 @@ def _inspect_source(path: Path, kind: str, options: Mapping[str, Any]) -> dict[s
     from rnnrt.converters.convert import build
 
     with usage_errors():
-        graph = prepare(path, options)
+        graph = prepare(path, model_arguments(options))
     _, blob = build(path, graph)
     return {**_inspect(rnnrt.load(blob), blob, kind), "opset": graph.opset or None, "producer": graph.producer}
 
@@ -83,6 +83,8 @@ def _inspect(model: rnnrt.Model, blob: bytes, kind: str) -> dict[str, Any]:
 
 def _layers(parsed: Any) -> list[dict[str, Any]]:
     """Every node with packed weights; precisions and bytes are the file's own, not what its metadata claims."""
+    from rnnrt.converters.quantize import WORDS
+
     found = []
     told = {layer.get("node"): layer for layer in parsed.meta.get("layers") or [] if isinstance(layer, dict)}
     for node in parsed.nodes:
@@ -94,7 +96,7 @@ def _layers(parsed: Any) -> list[dict[str, Any]]:
                 {
                     "node": node.name,
                     "op": node.op,
-                    "precision": "+".join(dict.fromkeys(value.dtype for value in packed)),
+                    "precision": "+".join(dict.fromkeys(WORDS[value.dtype] for value in packed)),
                     "reason": about.get("reason"),
                     "weights": [[int(d) for d in value.dims] for value in packed],
                     "bytes": sum(value.size for value in packed),

@@ -15,9 +15,10 @@ Plain = Mapping[str, Any]
 
 
 def print_notes(console: Console, notes: Sequence[str]) -> None:
-    """What was assumed, one line each."""
+    """What was assumed and what is to be known, one line each."""
     for note in notes:
-        console.print(f"[dim]assumed[/]  {escape(str(note))}", soft_wrap=True)
+        kind = "note   " if getattr(note, "fact", False) else "assumed"
+        console.print(f"[dim]{kind}[/]  {escape(str(note))}", soft_wrap=True)
 
 
 def print_layers(console: Console, layers: Sequence[Plain]) -> None:

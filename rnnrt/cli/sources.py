@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import rnnrt
+from rnnrt.cli import output
 from rnnrt.cli.arguments import dims, number_or_list, pairs, refuse_options, state_pairs
 
 _MAGIC = b"\x89RNNRT\r\n"
@@ -113,9 +114,20 @@ def model_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def prepare(path: Path, options: Mapping[str, Any]) -> Any:
-    """What the converter makes of a source before it is packed: a `rnnrt.converters.ir.Graph`."""
+def stored_arguments(meta: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a file's source: what `convert` was told about it, but for what is said now; said on stderr."""
+    from rnnrt.converters import told
+
+    given, stored = model_arguments(options), told.recall(meta)
+    if used := {name: value for name, value in stored.items() if given[name] in (None, "", {}, [])}:
+        words = told.as_words(used)
+        output.stderr().print(f"as it was converted: {words}", markup=False)
+    return told.merged(meta, given)
+
+
+def prepare(path: Path, arguments: Mapping[str, Any]) -> Any:
+    """What the converter makes of a source, with `model_arguments`, before it is packed: a `converters.ir.Graph`."""
     from rnnrt.converters import convert as converter
 
-    arguments = model_arguments(options)
-    return converter.prepare(path, state_pairs=arguments.pop("states"), **arguments)
+    rest = dict(arguments)
+    return converter.prepare(path, state_pairs=rest.pop("states", None), **rest)

@@ -12,7 +12,7 @@ from rnnrt.cli.arguments import usage_errors
 from rnnrt.cli.convert import verification_arguments, verification_options
 from rnnrt.cli.exits import Exit, json_option
 from rnnrt.cli.report import print_verification, verdict
-from rnnrt.cli.sources import load_model, model_arguments, refuse_others_options, source_options
+from rnnrt.cli.sources import load_model, refuse_others_options, source_options, stored_arguments
 
 
 @click.command()
@@ -30,14 +30,14 @@ from rnnrt.cli.sources import load_model, model_arguments, refuse_others_options
 def verify(ctx: click.Context, /, file: Path, against: Path, as_json: bool, **options: Any) -> None:
     """Verify a model again, as `convert` did.
 
-    What `convert` was told about the ONNX model (--set, --shape, --batch, --state) must be told again.
+    What `convert` was told about its source (--set, --shape, --cell, ...) is in the file; options replace that.
     """
-    load_model(file)  # the file's own faults come first
+    meta = load_model(file).meta  # the file's own faults come first
     refuse_others_options(ctx, against)
     from rnnrt.converters import convert as converter
 
     with usage_errors(), output.spinner(f"verifying {file.name}") as say:
-        arguments = {**model_arguments(options), **verification_arguments(options)}
+        arguments = {**stored_arguments(meta, options), **verification_arguments(options)}
         found = converter.verify_file(file, against, progress=say, **arguments)
     report = found.to_dict()
     if as_json:
