@@ -105,7 +105,7 @@ def test_keep_float_patterns() -> None:
     layer = plan.layers["b"]
     assert layer.precision == "f32"
     assert "gr*" in layer.reason
-    with pytest.raises(ValueError, match="no layer matches 'nothing'; .* gru,"):
+    with pytest.raises(ValueError, match=r"no layer matches 'nothing'; .* gru,"):
         quantize.plan(graph(), "int8", ["gru", "nothing"])
     with pytest.raises(ValueError, match="unknown quantization 'int3'"):
         quantize.plan(graph(), "int3")
@@ -121,7 +121,7 @@ def test_the_input_matrix_of_a_recurrent_layer_stays_float_alone() -> None:
     assert layer.bytes_after == padded * 24 * 4 + padded * (20 + 8)
     assert layer.weight_sqnr_db is not None
     assert layer.weight_sqnr_db > (quantize.plan(g, "int8").layers["b"].weight_sqnr_db or 0)
-    with pytest.raises(ValueError, match="no layer matches 'large.W'"):
+    with pytest.raises(ValueError, match=r"no layer matches 'large\.W'"):
         quantize.plan(g, "int8", ["large.W"])
 
 
