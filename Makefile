@@ -18,6 +18,9 @@ BIN := .venv/bin
 STAMPS := .venv/stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint scripts/constraints.txt
 
+# What an extra of pyproject.toml lists, in versions of scripts/constraints.txt.
+extra = $(shell sed -n 's/^$(1) = \[\(.*\)\]$$/\1/p' pyproject.toml | tr -d '",')
+
 C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] benchmarks/*.c tests/*/*.[ch] examples/c/*.[ch])
 # The extension is built again when one of these changes; Python files need no build (the install is editable).
 SOURCES := pyproject.toml setup.py $(wildcard rnnrt/*.p[yx][xdi] rnnrt/*.[ch] src_c/*/*.[ch])
@@ -104,16 +107,15 @@ $(STAMPS)/rnnrt: $(STAMPS)/tools $(SOURCES)
 	touch $@
 
 $(STAMPS)/plot: $(STAMPS)/rnnrt
-	$(PIP) matplotlib
+	$(PIP) $(call extra,plot)
 	touch $@
 
-$(STAMPS)/test: $(STAMPS)/plot
-	$(PIP) pytest pytest-xdist hypothesis onnxscript
-	$(PIP) torch==2.13.0
+$(STAMPS)/test: $(STAMPS)/rnnrt
+	$(PIP) $(call extra,test)
 	touch $@
 
 $(STAMPS)/check: $(STAMPS)/venv scripts/constraints.txt
-	$(PIP) ruff mypy clang-format
+	$(PIP) $(call extra,dev)
 	touch $@
 
 # The package as mypy looks for it: converters is installed as rnnrt.converters.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -109,6 +110,17 @@ def test_cmake_package(tmp_path: Path, consumer: Path, tool: Tool) -> None:
     output(cmake, "-S", consumer.parent, "-B", tmp_path / "c", f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}")
     output(cmake, "--build", tmp_path / "c")
     check_step(tmp_path / "c" / "step")
+
+
+def test_cmake_subdirectory(tmp_path: Path, consumer: Path, tool: Tool) -> None:
+    """Nothing is installed."""
+    cmake = tool("cmake")
+    shutil.copy(consumer, tmp_path)
+    instead = f'add_subdirectory("{ROOT}/src_c" rnnrt)'
+    (tmp_path / "CMakeLists.txt").write_text(CMAKE_CONSUMER.replace("find_package(rnnrt {version} REQUIRED)", instead))
+    output(cmake, "-S", tmp_path, "-B", tmp_path / "b", "-DCMAKE_BUILD_TYPE=Debug")
+    output(cmake, "--build", tmp_path / "b")
+    check_step(tmp_path / "b" / "step")
 
 
 # ---- one file ----

@@ -1,7 +1,8 @@
-"""README.md does what it says: its commands, its Python and its C program are run in its order, as they stand there."""
+"""README.md and docs/checkpoints.md do what they say: commands, Python and C are run in order, as they stand there."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,13 +16,13 @@ import pytest
 import conftest
 import rnnrt
 
+FILES = {"c": "gains.c", "toml": "speaker.toml"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
-def blocks() -> list[tuple[str, str]]:
+def blocks(document: str) -> list[tuple[str, str]]:
     """(language, text) of every fenced block."""
-    found = BLOCK.findall((conftest.ROOT / "README.md").read_text(encoding="utf-8"))
-    assert {language for language, _ in found} == {"console", "python", "c"}, "a language that nothing here runs"
+    found: list[tuple[str, str]] = BLOCK.findall((conftest.ROOT / document).read_text(encoding="utf-8"))
     return found
 
 
@@ -38,28 +39,43 @@ def clone(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Path:
 
 
 def output(folder: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    path = {"PATH": f"{folder / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **path}, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_everything_in_it_runs(clone: Path, tool: Callable[[str], str]) -> None:
-    tool("cc")
+def run(document: str, folder: Path) -> str:
+    """Run all blocks of a document, files for a compiler or the command line written first; what they print."""
     printed = ""
-    for language, text in blocks():
-        if language == "c":
-            (clone / "gains.c").write_text(text, encoding="utf-8")
+    for language, text in blocks(document):
+        if language in FILES:
+            (folder / FILES[language]).write_text(text, encoding="utf-8")
         elif language == "python":
-            printed += output(clone, sys.executable, "-c", text)
+            printed += output(folder, sys.executable, "-c", text)
         else:
+            assert language == "console", f"nothing here runs {language}"
             for line in text.splitlines():
                 assert line.startswith("$ ")
-                printed += output(clone, "sh", "-c", line[2:])
+                printed += output(folder, "sh", "-c", line[2:])
+    return printed
+
+
+def test_readme(clone: Path, tool: Callable[[str], str]) -> None:
+    tool("cc")
+    printed = run("README.md", clone)
     assert printed.count("True {'/gru/GRU.h': ['B', 1, 64]}") == 1, printed
     stream = rnnrt.load(clone / "build" / "nsnet2.rnnrt").stream()
     for _ in range(500):
         gain = stream.step(np.zeros((1, 161), np.float32))
     assert np.float32(printed.splitlines()[-1]) == np.asarray(gain).reshape(-1)[0]
+
+
+def test_checkpoints(clone: Path) -> None:
+    printed = run("docs/checkpoints.md", clone)
+    assert "model_state.lstm" in printed
+    for name in ("lstm", "speaker"):
+        rnnrt.load(clone / "build" / f"{name}.rnnrt")
 
 
 @pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "src_c/README.md", "benchmarks/README.md", "docs"])

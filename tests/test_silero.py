@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from rnnrt.converters.convert import convert
+from rnnrt.converters import pack, quantize, write
+from rnnrt.converters.convert import convert, prepare
 
 import conftest
 import rnnrt
@@ -168,3 +169,37 @@ def test_int8_decides_otherwise_only_where_f32_is_undecided(
     differing, margins = decisions(files, export, {name: rows(s) for name, s in recordings.items()})
     assert len(differing) <= 2, differing
     assert np.all(margins < 0.03), differing
+
+
+@pytest.mark.parametrize(("filtered", "flips"), [(True, (1, 5, 5, 7)), (False, (0, 8, 8, 6))])
+def test_how_many_decisions_other_precisions_flip(
+    filtered: bool,
+    flips: tuple[int, ...],
+    sources: dict[str, Path],
+    recordings: dict[str, F32],
+    raw_recordings: dict[str, F32],
+    speech: F32,
+    speech_clean: F32,
+) -> None:
+    """Measured, as docs/decisions.md has it, one more or less for another numpy: why convolutions stay f32."""
+    signals = recordings if filtered else {name: s[::3] for name, s in raw_recordings.items()}
+    every = [rows(s) for s in (*signals.values(), speech, speech_clean)]
+    graph = prepare(sources["sequence"])
+    layers = quantize.plan(graph, "int8", everything=True).layers.values()
+    convolutions = [(layer.node, "f32") for layer in layers if layer.op != "Conv"]
+    plans = {
+        "f32": quantize.plan(graph),
+        "default": quantize.plan(graph, "int8"),
+        "everything": quantize.plan(graph, "int8", everything=True),
+        "convolutions": quantize.plan(graph, "int8", everything=True, precisions=convolutions),
+        "int4": quantize.plan(graph, "int4"),
+    }
+    found = {}
+    for name, plan in plans.items():
+        model = rnnrt.load(write.to_bytes(pack.pack(graph, plan)))
+        found[name] = np.concatenate([stepped(model, x) for x in every]) >= THRESHOLD
+    assert found["f32"].size == 1026
+    counts = {name: int((found[name] != found["f32"]).sum()) for name in plans}
+    print(f"Silero, filtered {filtered}: {counts}")
+    for name, expected in zip(list(plans)[1:], flips, strict=True):
+        assert abs(counts[name] - expected) <= 1, counts
