@@ -482,6 +482,7 @@ def verify_file(
             "cell": cell,
             "architecture": architecture,
         },
+        is_checkpoint(source),
     )
     graph = prepare(source, state_pairs=options.pop("states", None), **options)
     for kind, wanted in (("input", graph.inputs), ("output", graph.outputs)):

@@ -53,9 +53,14 @@ def recall(meta: Mapping[str, Any]) -> dict[str, Any]:
         raise ModelFormatError(f"the options in its metadata are none: {error}") from error
 
 
-def merged(meta: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file was converted with, but for what is given now; only options that say something."""
-    return {**recall(meta), **{name: value for name, value in given.items() if not _is_nothing(value)}}
+def merged(meta: Mapping[str, Any], given: Mapping[str, Any], checkpoint: bool) -> dict[str, Any]:
+    """What a file was converted with, but for what is given now; only options that say something.
+
+    What was told about a checkpoint says nothing about another source, and the other way round: it is left out.
+    """
+    foreign = ("linear_before_reset",) if checkpoint else ("prefix", "cell", "architecture")
+    stored = {name: value for name, value in recall(meta).items() if name not in foreign}
+    return {**stored, **{name: value for name, value in given.items() if not _is_nothing(value)}}
 
 
 def as_words(options: Mapping[str, Any]) -> str:

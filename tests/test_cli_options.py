@@ -143,7 +143,10 @@ def test_what_a_file_was_told_is_checked() -> None:
     kept = {"source": {"options": told.remember(**given, prefix="", cell=None)}}
     assert told.recall(json.loads(json.dumps(kept))) == given
     assert told.as_words(given) == "--set sr=16000 --shape x=1,T,5 --state h:hn --batch 2"
-    assert told.merged(kept, {"batch": 3, "states": []}) == {**given, "batch": 3}
+    assert told.merged(kept, {"batch": 3, "states": []}, checkpoint=False) == {**given, "batch": 3}
+    other = {"source": {"options": {"cell": "gru", "batch": 2, "linear_before_reset": 0}}}
+    assert told.merged(other, {}, checkpoint=True) == {"cell": "gru", "batch": 2}
+    assert told.merged(other, {}, checkpoint=False) == {"batch": 2, "linear_before_reset": 0}
     wrong: list[Any] = [{"batch": "two"}, {"shapes": [1]}, {"shapes": {"x": 1}}, {"states": [["h"]]}, {"set_values": 3}]
     for bad in (*wrong, {"architecture": "x.toml"}, 7):
         with pytest.raises(rnnrt.ModelFormatError, match="the options in its metadata"):
@@ -191,6 +194,11 @@ def test_checkpoints_are_inspected_as_they_are_converted() -> None:
     assert "checkpoint (npz)" in invoke("inspect", NPZ).stdout
     assert invoke("convert", NPZ, "-o", "gru.rnnrt", "--cell", "gru").exit_code == 0
     assert invoke("verify", "gru.rnnrt", "--against", NPZ, "--cell", "gru").exit_code == 0
+    again = invoke("verify", "gru.rnnrt", "--against", NPZ)
+    assert again.exit_code == 0
+    assert again.stderr == "as it was converted: --cell gru\n"
+    exported = invoke("verify", "gru.rnnrt", "--against", ONNX)  # another layout, but no complaint about --cell
+    assert "inputs of gru.rnnrt are x [B, T, 5], the original's are x [T, B, 5]" in exported.stderr
     assert invoke("inspect", NPZ, "--cell", "lstm").exit_code == 2
     refused = invoke("bench", "gru.rnnrt", "--against", NPZ)
     assert refused.exit_code == 2

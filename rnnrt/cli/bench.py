@@ -129,7 +129,7 @@ def _open(path: Path, feed: Feed, options: dict[str, Any]) -> OrtModel:
     if kind_of(path) != "onnx":  # a missing file, too, for which onnxruntime has an exception of its own
         raise click.UsageError(f"--against {path}: expected an .onnx model, for onnxruntime to run")
     with usage_errors():
-        arguments = stored_arguments(options.pop("stored"), options)
+        arguments = stored_arguments(options.pop("stored"), path, options)
         graph = prepare(path, arguments)
         states = [(state.input, state.output) for state in graph.states]
         return OrtModel.open(path, feed, states, arguments.get("set_values"))

@@ -20,7 +20,13 @@ from rnnrt.cli.sources import kind_of, model_arguments, refuse_others_options, s
 def verification_options(command: Any) -> Any:
     """Add what a model is verified with."""
     for option in (
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random input."),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Of the random input and of the chunks.",
+        ),
         click.option(
             "--data", type=click.Path(path_type=Path), help="Real input to verify with: .npy, or .npz by name."
         ),

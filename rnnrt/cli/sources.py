@@ -114,15 +114,15 @@ def model_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def stored_arguments(meta: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def stored_arguments(meta: Mapping[str, Any], source: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a file's source: what `convert` was told about it, but for what is said now; said on stderr."""
     from rnnrt.converters import told
 
-    given, stored = model_arguments(options), told.recall(meta)
-    if used := {name: value for name, value in stored.items() if given[name] in (None, "", {}, [])}:
-        words = told.as_words(used)
-        output.stderr().print(f"as it was converted: {words}", markup=False)
-    return told.merged(meta, given)
+    given = model_arguments(options)
+    found = told.merged(meta, given, kind_of(source) == "checkpoint")
+    if used := {name: value for name, value in found.items() if given[name] in (None, "", {}, [])}:
+        output.stderr().print(f"as it was converted: {told.as_words(used)}", markup=False)
+    return found
 
 
 def prepare(path: Path, arguments: Mapping[str, Any]) -> Any:

@@ -37,7 +37,7 @@ def verify(ctx: click.Context, /, file: Path, against: Path, as_json: bool, **op
     from rnnrt.converters import convert as converter
 
     with usage_errors(), output.spinner(f"verifying {file.name}") as say:
-        arguments = {**stored_arguments(meta, options), **verification_arguments(options)}
+        arguments = {**stored_arguments(meta, against, options), **verification_arguments(options)}
         found = converter.verify_file(file, against, progress=say, **arguments)
     report = found.to_dict()
     if as_json:
