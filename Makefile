@@ -8,7 +8,7 @@
 #   make bench-readme   measure the tables of README.md and docs/speed.md again
 #   make bench-peers    beside other libraries, each as it is installed: docs/benchmarks.* (PEERS_PYTHON=, TENSORFLOW=)
 #   make amalgamation   the C library as build/amalgamation/rnnrt.c and rnnrt.h
-#   make js      the JavaScript package as build/js
+#   make js      the JavaScript package as build/js         make js-demo  a page that uses it, on http://localhost:8000
 #   make clean   remove everything that make has made
 #
 # What is made lies in .venv, build and models, all ignored by git. Stamp files keep a second call short.
@@ -26,7 +26,7 @@ C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] benchmarks/*.c tests/*/*.[ch] e
 SOURCES := pyproject.toml setup.py $(wildcard rnnrt/*.p[yx][xdi] rnnrt/*.[ch] src_c/*/*.[ch])
 PYTHON_CODE := setup.py rnnrt converters scripts examples tests $(wildcard benchmarks)
 
-.PHONY: amalgamation bench-peers bench-readme help js build demo test check check-style check-types check-c format bench clean
+.PHONY: amalgamation bench-peers bench-readme help js js-demo build demo test check check-style check-types check-c format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -78,6 +78,10 @@ amalgamation: $(STAMPS)/rnnrt
 
 js: $(STAMPS)/rnnrt
 	$(BIN)/python scripts/build_js.py build/js
+
+js-demo: $(STAMPS)/rnnrt
+	$(BIN)/python scripts/build_js_demo.py build/js-demo
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/js-demo 8000
 
 clean:
 	rm -rf .venv build dist models src_c/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

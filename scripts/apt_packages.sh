@@ -26,6 +26,7 @@ packages=(
     wasi-libc
     libclang-rt-dev-wasm32
     nodejs                  # and run here
+    chromium                # and here
     node-typescript         # the types of the JavaScript package, checked
     valgrind                # the kernels' reads and writes, checked
 )

@@ -19,6 +19,8 @@ from pathlib import Path
 from rnnrt.converters import amalgamate, read
 
 import boards
+import browser
+import build_js
 from measure_cortex_m import write_between
 
 MODEL = boards.ROOT / "tests" / "golden" / "denoiser_s8.rnnrt"
@@ -28,12 +30,13 @@ Rows = dict[tuple[str, str], str]
 
 @dataclass(frozen=True)
 class Target:
-    """``compiler`` and ``emulator`` are command lines; a board brings its own."""
+    """``compiler`` and ``emulator`` are command lines; a board has its own, a browser runs the JavaScript package."""
 
     name: str
     compiler: str
     emulator: str = ""
     board: boards.Board | None = None
+    in_browser: bool = False
 
 
 TARGETS = (
@@ -48,6 +51,7 @@ TARGETS = (
     Target("armv7, NEON", "arm-linux-gnueabihf-gcc -std=c11 -O2 -static -mfpu=neon", "qemu-arm -cpu cortex-a7"),
     Target("riscv64", "riscv64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-riscv64 -cpu rv64"),
     Target("WebAssembly", "clang --target=wasm32-wasi -msimd128 -std=c11 -O2", "node --no-warnings tests/run_wasi.mjs"),
+    Target("WebAssembly in Chromium", build_js.COMPILER[0], " ".join(browser.COMMAND), in_browser=True),
     *(
         Target(f"bare metal, {name.title()}", " ".join(board.compiler()), f"qemu-system-arm -M {board.machine}", board)
         for name, board in boards.BOARDS.items()
@@ -63,6 +67,16 @@ def sources(folder: Path) -> list[Path]:
     return [folder / "rnnrt.c", boards.ROOT / "src_c/kernels/crc32c.c", boards.ROOT / "tests/c/golden.c"]
 
 
+def page(folder: Path) -> list[str]:
+    """The hashing program's lines from the page tests/js/golden.html, with the JavaScript package."""
+    build_js.build(folder)
+    tests = boards.ROOT / "tests" / "js"
+    for path in (tests / "golden.html", tests / "golden.mjs", MODEL):
+        shutil.copy(path, folder)
+    rows = browser.report(folder, f"golden.html?models={MODEL.stem}")
+    return [" ".join(row[1:]) for row in rows]
+
+
 def hashes(target: Target, files: list[Path], program: Path) -> Iterator[tuple[str, str]]:
     """(instruction set, hash of the outputs) for each that the target has; steps must agree with the whole.
 
@@ -73,7 +87,9 @@ def hashes(target: Target, files: list[Path], program: Path) -> Iterator[tuple[s
     ValueError
         Single steps gave other bits.
     """
-    if target.board:
+    if target.in_browser:
+        lines = page(program.parent / "page")
+    elif target.board:
         target.board.build(files, program, "-O2")
         done = target.board.emulate(program, str(MODEL))
         done.check_returncode()

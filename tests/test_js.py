@@ -1,4 +1,4 @@
-"""The JavaScript package: built, typed, packed, small, and under Node what its tests in tests/js say."""
+"""The JavaScript package: built, typed, packed, small; tests/js under Node; golden bits and the page in Chromium."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,10 +19,17 @@ from onnx import TensorProto, helper, numpy_helper
 from rnnrt.converters import amalgamate
 from rnnrt.converters.convert import convert
 
+import browser
 import build_js
+import build_js_demo
+import rnnrt
+from conftest import Signal
 
 ROOT = Path(__file__).parents[1]
 JS = ROOT / "tests" / "js"
+GOLDEN = ROOT / "tests" / "golden"
+HASHES: dict[str, list[str]] = json.loads((GOLDEN / "hashes.json").read_text(encoding="utf-8"))
+FRAME, CONTEXT = 512, 64  # samples of Silero VAD at 16 kHz: new ones, and those of the frame before
 MAX_GZIPPED = 150_000  # bytes of all that a page loads
 API_TESTS = re.findall(r'^test\("(.+?)"', (JS / "api.test.mjs").read_text(encoding="utf-8"), re.MULTILINE)
 TSC = ["--allowJs", "--checkJs", "--strict", "--noEmit", "--target", "es2022", "--module", "esnext"]
@@ -125,7 +133,65 @@ def test_package_is_complete(package: Path, tmp_path: Path, tool: Callable[[str]
         "const model = await load(process.argv[2]);\n"
         "console.log(model.stream().step(new Float32Array(64)).length, model.isa);\n"
     )
-    golden = ROOT / "tests" / "golden" / "denoiser_s8.rnnrt"
-    command = [tool("node"), "program.mjs", str(golden)]
+    command = [tool("node"), "program.mjs", str(GOLDEN / "denoiser_s8.rnnrt")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("64 wasm\n", 0), done.stderr
+
+
+def test_golden_bits_in_chromium(package: Path, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    tool("chromium")
+    for path in (*GOLDEN.glob("*.rnnrt"), JS / "golden.html", JS / "golden.mjs", *package.iterdir()):
+        shutil.copy(path, tmp_path)
+    found = browser.report(tmp_path, f"golden.html?models={','.join(HASHES)}")
+    assert found == [[name, isa, *HASHES[name]] for name in HASHES for isa in ("wasm", "scalar")]
+
+
+@pytest.fixture(scope="module")
+def demo(
+    package: Path, models_dir: Path, tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], str]
+) -> tuple[dict[str, Any], Path]:
+    """What the demo page has shown while tests/js/demo_driver.html used it, and its model."""
+    tool("chromium")
+    folder = tmp_path_factory.mktemp("demo")
+    build_js_demo.build(folder, package)
+    shutil.copy(JS / "demo_driver.html", folder)
+    microphone = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    microphone.append(f"--use-file-for-fake-audio-capture={folder / 'speech.wav'}")
+    found = browser.report(folder, "demo_driver.html", microphone)
+    assert "error" not in found, found["error"]
+    return found, folder / "silero.rnnrt"
+
+
+def test_page_runs_a_recording(demo: tuple[dict[str, Any], Path], speech: Signal) -> None:
+    found, _ = demo
+    frames = -(-speech.size // FRAME)
+    for shown in (found["recording"], found["sample"]):
+        assert shown["status"] == "speech.wav: 9.9 s, done"
+        assert shown["frames"] == frames
+        assert 60 <= int(shown["speech"].removesuffix(" %")) <= 90  # four sentences with pauses between them
+        assert float(shown["now"]) < 0.2  # it ends in silence
+        assert shown["drawn"] > 20 * found["ready"]["drawn"] > 0
+    assert found["broken"]["status"].startswith("EncodingError"), found["broken"]
+    assert found["broken"]["frames"] == 0
+
+
+def test_page_hears_the_microphone(demo: tuple[dict[str, Any], Path]) -> None:
+    """Chromium plays the recording into it, and the model runs on the audio thread."""
+    found, _ = demo
+    assert found["listening"]["status"] == "Listening"
+    assert found["stopped"]["status"] == "Stopped"
+    assert found["stopped"]["frames"] >= found["listening"]["frames"] >= 60
+    assert 20 <= int(found["listening"]["speech"].removesuffix(" %")) <= 95
+    assert found["listening"]["drawn"] > 10 * found["ready"]["drawn"]
+
+
+def test_audio_thread_page_and_python_give_the_same_bits(demo: tuple[dict[str, Any], Path], speech: Signal) -> None:
+    found, path = demo
+    stream = rnnrt.load(path).stream()
+    padded = np.concatenate([np.zeros(CONTEXT, np.float32), speech])
+    expected = [
+        np.asarray(stream.step(padded[at : at + CONTEXT + FRAME])).item()
+        for at in range(0, speech.size // FRAME * FRAME, FRAME)
+    ]
+    assert found["here"] == expected
+    assert found["there"] == expected
