@@ -7,6 +7,7 @@
 #   make bench   time one GRU and one LSTM step            make build   only the package, into .venv
 #   make bench-readme   measure the tables of README.md and docs/speed.md again
 #   make bench-peers    beside other libraries, each as it is installed: docs/benchmarks.* (PEERS_PYTHON=, TENSORFLOW=)
+#   make bench-web      the JavaScript package beside onnxruntime-web (npm): the table of js/README.md
 #   make amalgamation   the C library as build/amalgamation/rnnrt.c and rnnrt.h
 #   make js      the JavaScript package as build/js         make js-demo  a page that uses it, on http://localhost:8000
 #   make clean   remove everything that make has made
@@ -26,7 +27,7 @@ C_CODE := $(wildcard src_c/*/*.[ch] rnnrt/*.[ch] benchmarks/*.c tests/*/*.[ch] e
 SOURCES := pyproject.toml setup.py $(wildcard rnnrt/*.p[yx][xdi] rnnrt/*.[ch] src_c/*/*.[ch])
 PYTHON_CODE := setup.py rnnrt converters scripts examples tests $(wildcard benchmarks)
 
-.PHONY: amalgamation bench-peers bench-readme help js js-demo build demo test check check-style check-types check-c format bench clean
+.PHONY: amalgamation bench-web bench-peers bench-readme help js js-demo build demo test check check-style check-types check-c format bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -75,6 +76,9 @@ bench-peers: $(STAMPS)/rnnrt $(STAMPS)/plot
 
 amalgamation: $(STAMPS)/rnnrt
 	$(BIN)/python scripts/amalgamate.py build/amalgamation
+
+bench-web: $(STAMPS)/rnnrt
+	$(BIN)/python benchmarks/web.py --readme js/README.md
 
 js: $(STAMPS)/rnnrt
 	$(BIN)/python scripts/build_js.py build/js

@@ -51,7 +51,7 @@ TARGETS = (
     Target("armv7, NEON", "arm-linux-gnueabihf-gcc -std=c11 -O2 -static -mfpu=neon", "qemu-arm -cpu cortex-a7"),
     Target("riscv64", "riscv64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-riscv64 -cpu rv64"),
     Target("WebAssembly", "clang --target=wasm32-wasi -msimd128 -std=c11 -O2", "node --no-warnings tests/run_wasi.mjs"),
-    Target("WebAssembly in Chromium", build_js.COMPILER[0], " ".join(browser.COMMAND), in_browser=True),
+    Target("WebAssembly in Chromium", build_js.TARGET[0], " ".join(browser.COMMAND), in_browser=True),
     *(
         Target(f"bare metal, {name.title()}", " ".join(board.compiler()), f"qemu-system-arm -M {board.machine}", board)
         for name, board in boards.BOARDS.items()
