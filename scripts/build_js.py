@@ -25,6 +25,8 @@ LINK = (
     *("-nostartfiles", "-Wl,--no-entry", "-Wl,--lto-O2", "-Wl,--strip-all"),
     # What rnnrt.h declares is all that is visible; beside it JavaScript needs memory to put things into.
     *("-Wl,--export-dynamic", "-Wl,--export=aligned_alloc", "-Wl,--export=free"),
+    # Loop strength reduction rewrites addresses so that no load has a constant offset, and the engine adds each one up.
+    "-Wl,-mllvm,-disable-lsr",
     # The stack lies below all data: running over its end traps.
     *("-Wl,--stack-first", "-Wl,-z,stack-size=262144"),
 )
