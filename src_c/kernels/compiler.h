@@ -2,6 +2,8 @@
 #ifndef RNNRT_COMPILER_H
 #define RNNRT_COMPILER_H
 
+#include <stdint.h>
+
 #if defined(__GNUC__)
 #define RNNRT_INLINE static inline __attribute__((always_inline))
 #define RNNRT_NOINLINE __attribute__((noinline))
@@ -18,6 +20,15 @@
 #else
 #define RNNRT_UNROLL
 #endif
+
+/* Asks for the cache line at p, which need not exist. An address, as a pointer past an array's end would be undefined. */
+static inline void rnnrt_prefetch(uintptr_t p) {
+#if defined(__GNUC__)
+    __builtin_prefetch((const void *)p);
+#else
+    (void)p;
+#endif
+}
 
 /* Target attributes and intrinsics are spelled as in gcc and clang; other compilers get the portable kernels. */
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(__ILP32__)

@@ -2,6 +2,7 @@
  *   vx                    4 activations, in the form the ISA multiplies best, for all rows
  *   vx_set(q)             from q[4]
  *   vi_dot4(acc, w, x)    acc[l] + sum over k < 4 of w[4 * l + k] * q[k];  w: [LANES][4]
+ *   VI_DOT4_ROWS          a better one for many rows of x, if there is one
  *   vi_start(row_sum)     what an accumulator must start from, row_sum: [LANES]: 0 or a correction
  *   F32_BLOCKS, F32_BLOCKS_MANY, F32_ROWS, S8_BLOCKS, S8_BLOCKS_MANY, S8_ROWS
  *                         the tile: row blocks by rows of x, for one row of x and for many
@@ -17,6 +18,9 @@
 
 #include "simd_math.h"
 
+#if !defined(VI_DOT4_ROWS)
+#define VI_DOT4_ROWS vi_dot4
+#endif
 #define VECTORS (16 / LANES) /* in a row block */
 #define MAX_TILE 16          /* accumulators in the largest tile: blocks * VECTORS * rows of x */
 
@@ -183,7 +187,8 @@ RNNRT_INLINE TARGET void s8_columns(const rnnrt_product *p, const int8_t *w, siz
             RNNRT_UNROLL
             for (int i = 0; i < rows; i++) {
                 vi *a = &acc[(b * VECTORS + v) * rows + i];
-                *a = vi_dot4(*a, w + (size_t)b * block_bytes + (size_t)(v * LANES * 4), x[i]);
+                const int8_t *four = w + (size_t)b * block_bytes + (size_t)(v * LANES * 4);
+                *a = rows > 1 ? VI_DOT4_ROWS(*a, four, x[i]) : vi_dot4(*a, four, x[i]);
             }
         }
     }
@@ -224,6 +229,13 @@ RNNRT_INLINE TARGET void s8_gates(const rnnrt_product *p, uint32_t block, int ga
     for (int b = 0; b < gates; b += S8_BLOCKS) {
         const int blocks = gates - b < S8_BLOCKS ? gates - b : S8_BLOCKS;
         s8_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
+    }
+}
+
+/* The same, one gate after the other: the weights are one run of memory. */
+RNNRT_INLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
+    for (uint32_t b = block; b < block + (uint32_t)gates; b++) {
+        s8_tile(p, 0, b, 1, 1, target_of(bias, b, block, out, 0));
     }
 }
 #endif
