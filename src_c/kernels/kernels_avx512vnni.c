@@ -155,12 +155,17 @@ RNNRT_INLINE TARGET v4 v4_start(int32_t s) {
     return sum;
 }
 
+/* gcc 12 makes one load of two neighbouring words, which then have to come from a general register to every lane, and two of
+ * one vector used twice: the weights are hidden from it after the load, the words loaded apart. */
 RNNRT_INLINE TARGET v4 v4_dot8(v4 sum, const uint8_t *w, const int8_t *q) {
-    int32_t four[2];
-    memcpy(four, q, sizeof four);
-    const __m512i two = _mm512_loadu_si512(w), mask = _mm512_set1_epi8(15);
-    sum.low = _mm512_dpbusd_epi32(sum.low, _mm512_and_si512(two, mask), _mm512_set1_epi32(four[0]));
-    sum.high = _mm512_dpbusd_epi32(sum.high, _mm512_andnot_si512(mask, two), _mm512_set1_epi32(four[1]));
+    int32_t near, far;
+    memcpy(&near, q, sizeof near);
+    memcpy(&far, q + 4, sizeof far);
+    __m512i two = _mm512_loadu_si512(w);
+    const __m512i mask = _mm512_set1_epi8(15);
+    __asm__("" : "+v"(two));
+    sum.low = _mm512_dpbusd_epi32(sum.low, _mm512_and_si512(two, mask), _mm512_set1_epi32(near));
+    sum.high = _mm512_dpbusd_epi32(sum.high, _mm512_andnot_si512(mask, two), _mm512_set1_epi32(far));
     return sum;
 }
 
