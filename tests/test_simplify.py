@@ -291,13 +291,12 @@ def test_all_problems_are_listed_at_once() -> None:
         node("Det", ["x"], ["c"], "three"),
         node("Mine", ["x"], ["d"], "four", domain="my.domain"),
         node("Exp", ["d"], ["e"], "fine"),
-        node("TopK", ["d", "k"], ["f", "i"], "five"),
+        node("Unique", ["d"], ["f"], "five"),
         node("GRU", ["x", "W", "R"], ["g"], "six", hidden_size=3, activations=["Sigmoid", "Sine"]),
         node("Pad", ["x", "p"], ["h"], "seven", mode="wrap"),
     ]
     constants: dict[str, Any] = {
         "w": weights(2, 3, 3, 3, 3),
-        "k": np.array([1], I64),
         "W": weights(1, 9, 4),
         "R": weights(1, 9, 3),
         "p": np.array([0, 0, 0, 0, 0, 1], I64),
