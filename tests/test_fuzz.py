@@ -26,6 +26,21 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def broken(tmp_path: Path, tool: Callable[[str], str]) -> Callable[[str, int], fuzz.Search]:
+    """Searches a target that has a fault, given as source, for so many seconds, from one seed."""
+
+    def search(text: str, seconds: int) -> fuzz.Search:
+        source, program, corpus = tmp_path / "bug.c", tmp_path / "bug", tmp_path / "corpus"
+        source.write_text(text)
+        subprocess.run([tool("clang"), "-g", "-fsanitize=fuzzer,address", str(source), "-o", str(program)], check=True)
+        corpus.mkdir()
+        (corpus / "seed").write_bytes(b"RNN")
+        return fuzz.search(program, corpus, seconds, tmp_path / "found")
+
+    return search
+
+
 @pytest.mark.parametrize("target", fuzz.TARGETS)
 def test_nothing_is_found(target: str, programs: dict[str, Path], seeds: Path, tmp_path: Path) -> None:
     done = fuzz.search(programs[target], seeds, SECONDS, tmp_path)
@@ -53,38 +68,25 @@ def test_the_memory_of_the_caller_is_not_counted(programs: dict[str, Path], seed
     del ballast
 
 
-def test_a_target_that_grows_is_found(tmp_path: Path, tool: Callable[[str], str]) -> None:
-    source, program, corpus = tmp_path / "bug.c", tmp_path / "bug", tmp_path / "corpus"
-    source.write_text(
+def test_a_target_that_grows_is_found(broken: Callable[[str, int], fuzz.Search]) -> None:
+    done = broken(
         "#include <stddef.h>\n#include <stdint.h>\n#include <stdlib.h>\n#include <string.h>\n"
         "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n);\nvoid *kept[4096];\nint count;\n"
         "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n) {\n"
         "    (void)d, (void)n;\n"
-        "    if (count < 4096) memset(kept[count++] = malloc(1 << 24), 1, 1 << 24);\n    return 0;\n}\n"
+        "    if (count < 4096) memset(kept[count++] = malloc(1 << 24), 1, 1 << 24);\n    return 0;\n}\n",
+        20,
     )
-    subprocess.run(
-        [tool("clang"), "-g", "-fsanitize=fuzzer,address", str(source), "-o", str(program)],
-        check=True,
-    )
-    corpus.mkdir()
-    done = fuzz.search(program, corpus, 20, tmp_path / "found")
     assert done.crashed
     assert done.executions < 2 * fuzz.MEMORY / 16  # blocks of 16 MiB: stopped by the limit, not by the machine
 
 
-def test_a_read_too_far_is_found(tmp_path: Path, tool: Callable[[str], str]) -> None:
-    source, program, corpus = tmp_path / "bug.c", tmp_path / "bug", tmp_path / "corpus"
-    source.write_text(
+def test_a_read_too_far_is_found(broken: Callable[[str, int], fuzz.Search]) -> None:
+    done = broken(
         "#include <stddef.h>\n#include <stdint.h>\n"
         "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n);\nvolatile int seen;\n"
-        "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n) { if (n > 2 && d[0] == 82) seen = d[n]; return 0; }\n"
+        "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n) { if (n > 2 && d[0] == 82) seen = d[n]; return 0; }\n",
+        0,
     )
-    subprocess.run(
-        [tool("clang"), "-g", "-fsanitize=fuzzer,address", str(source), "-o", str(program)],
-        check=True,
-    )
-    corpus.mkdir()
-    (corpus / "seed").write_bytes(b"RNN")
-    done = fuzz.search(program, corpus, 0, tmp_path / "found")
     assert done.crashed
     assert "heap-buffer-overflow" in done.log
