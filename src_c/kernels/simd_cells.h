@@ -68,6 +68,8 @@ RNNRT_INLINE TARGET void gru_units(uintptr_t next, uint32_t left, const float *p
     fetch(next, 1);
     const vf m = expm1_twice(vf_add(vf_load(p + 32), reset));
     fetch(next, 2);
+    /* m2 <= 2^26 + 2: old * m2 is finite for |old| < 2^101 (a state is within +-1 unless a caller sets it otherwise). An
+     * infinite z * m2 leaves the state as it is: its change would have been below 2^-100. */
     const vf m2 = vf_add(m, vf_set(2.0f));
     const vf change = vf_div(vf_sub(m, vf_mul(old, m2)), vf_mul(z, m2));
     store_units(y, flushed(vf_add(old, change)), left);
@@ -133,9 +135,9 @@ RNNRT_INLINE TARGET uintptr_t s8_address(const rnnrt_matrix *m, uint32_t block) 
 }
 
 /* One row: the products' tiles are inlined, as calls cost more than small layers. gates: 3 for GRU, 4 for LSTM; it,
- * the functions and `fetching` are constants wherever this is inlined. A table that defines STEPS_BY_CALLS goes without: with one lane a call
- * costs nothing beside the product, and on a Cortex-M4 the copies would be 0.7 kB of code (GRU) or 1.9 (LSTM) for 0.2 % of
- * the instructions. */
+ * the functions and `fetching` are constants wherever this is inlined. A table that defines STEPS_BY_CALLS goes without:
+ * with one lane a call costs nothing beside the product, and on a Cortex-M4 the copies would be 0.7 kB of code (GRU) or
+ * 1.9 (LSTM) for 0.2 % of the instructions. */
 RNNRT_INLINE TARGET void step_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
                                   gates_function gates_w, gates_function gates_r, int fetching) {
     _Alignas(64) float own_p[64], q[64];
