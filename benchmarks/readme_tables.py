@@ -12,7 +12,7 @@ OURS = ("rnnrt int8", "rnnrt f16", "rnnrt f32")
 THEIRS = {"onnxruntime f32": "run", "onnxruntime IO binding": "IO binding", "onnxruntime int8": "int8"}
 TITLES = {"models": "model", "layers": "layer: inputs, hidden units"}
 README_ROWS = ("NSNet2 16 kHz", "Silero VAD (main)", "DTLN", "Resemblyzer", "GRU 128", "LSTM 512")
-TIMES = "Times are medians in microseconds per step"
+TIMES = "Times are medians in microseconds per step (or per call, where the row says so)"
 
 
 def tables(measured: Mapping[str, Any]) -> str:
