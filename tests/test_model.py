@@ -69,6 +69,18 @@ def test_a_model_outlives_its_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model(x), before)
 
 
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="a kernel without huge pages")
+def test_a_large_file_may_lie_in_huge_pages(tmp_path: Path) -> None:
+    path = tmp_path / "large.rnnrt"
+    path.write_bytes(models.gemm(features=1024, units=1024))
+    model = rnnrt.load(path)
+    smaps = Path("/proc/self/smaps").read_text()
+    mapping = smaps[smaps.index(str(path)) :]
+    assert "hg" in mapping[mapping.index("VmFlags:") :].split("\n", 1)[0].split()
+    x = np.ones((1, 1, 1024), np.float32)
+    assert np.array_equal(model(x), rnnrt.load(path.read_bytes())(x))
+
+
 def test_description() -> None:
     model = rnnrt.load(models.two())
     f32 = np.dtype(np.float32)
