@@ -108,6 +108,22 @@ def ratios(results: Results) -> dict[str, dict[str, float]]:
         "fastest int4 peer / rnnrt int4": (lambda n: fastest(n, "int4"), lambda n: time(n, "rnnrt", "int4")),
         "rnnrt int8 in C / load limit": (lambda n: time(n, "rnnrt", "int8 in C"), lambda n: time(n, LIMIT, "int8")),
         "rnnrt f32 in C / load limit": (lambda n: time(n, "rnnrt", "f32 in C"), lambda n: time(n, LIMIT, "f32")),
+        "ceiling: fastest peer (8 bits or more) / load limit int8": (
+            fastest_eight,
+            lambda n: time(n, LIMIT, "int8"),
+        ),
+        "ceiling: fastest f32 peer / load limit f32": (
+            lambda n: fastest(n, "f32"),
+            lambda n: time(n, LIMIT, "f32"),
+        ),
+        "ceiling: fastest int4 peer / load limit int4": (
+            lambda n: fastest(n, "int4"),
+            lambda n: time(n, LIMIT, "int4"),
+        ),
+        "ceiling: fastest peer (8 bits or more) / int8 products at their peak": (
+            fastest_eight,
+            lambda n: time(n, LIMIT, "int8 products"),
+        ),
         "int8 products at their peak / rnnrt int8": (
             lambda n: time(n, LIMIT, "int8 products"),
             lambda n: time(n, "rnnrt", "int8"),

@@ -97,6 +97,7 @@ def test_ratios_and_tables() -> None:
         "fastest peer (8 bits or more) / rnnrt int8": 4.0,
         "fastest f32 peer / rnnrt f32": pytest.approx(2.25),
         "rnnrt int8 in C / load limit": 1.5,
+        "ceiling: fastest peer (8 bits or more) / load limit int8": 8.0,
     }
     machine = {"cpu": "CPU", "cores": 2, "load": 0.0, "platform": "P", "python": "3"}
     failed = {**result("Y", "int8", 1.0), "failed": "a\nreason"}
