@@ -9,21 +9,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORT = ROOT / "tests" / "qemu_cortex_m"
-LINK = ["--specs=rdimon.specs", "-nostartfiles", "-Wl,--gc-sections", "-T", str(SUPPORT / "board.ld")]
 
 
 @dataclass(frozen=True)
 class Board:
-    """``clock``: Hz of SysTick when it counts the processor's clock."""
+    """``clock``: Hz of SysTick when it counts the processor's clock. ``ram``: where it has 4 MiB."""
 
     name: str
     machine: str
     flags: tuple[str, ...]
     clock: int = 25_000_000
+    ram: int = 0x20000000
 
     def compiler(self, *options: str) -> list[str]:
         """The compiler with the flags of the CPU."""
         return ["arm-none-eabi-gcc", "-std=c11", *self.flags, "-ffunction-sections", "-fdata-sections", *options]
+
+    def link(self) -> list[str]:
+        """Options for the linker, after the sources."""
+        script = [f"-Wl,--defsym=RAM_AT={self.ram:#x}", "-T", str(SUPPORT / "board.ld")]
+        return ["-lm", "--specs=rdimon.specs", "-nostartfiles", "-Wl,--gc-sections", *script]
 
     def build(self, sources: Sequence[Path], target: Path, *options: str) -> Path:
         """Compile and link a program that starts at main.
@@ -34,7 +39,7 @@ class Board:
             The compiler's or linker's complaint is in its ``stderr``.
         """
         paths = [*map(str, sources), str(SUPPORT / "startup.c")]
-        run([*self.compiler(*options), *paths, *LINK, "-o", str(target)])
+        run([*self.compiler(*options), *paths, *self.link(), "-o", str(target)])
         return target
 
     def emulate(self, program: Path, *arguments: str, options: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
@@ -59,6 +64,6 @@ BOARDS = {
         Board("cortex-m3", "mps2-an385", ("-mcpu=cortex-m3", "-mthumb", "-mfloat-abi=soft")),
         Board("cortex-m4", "mps2-an386", ("-mcpu=cortex-m4", *_HARD, "-mfpu=fpv4-sp-d16")),
         Board("cortex-m7", "mps2-an500", ("-mcpu=cortex-m7", *_HARD, "-mfpu=fpv5-sp-d16")),
-        Board("cortex-m55", "mps3-an547", ("-mcpu=cortex-m55", *_HARD), 32_000_000),
+        Board("cortex-m55", "mps3-an547", ("-mcpu=cortex-m55", *_HARD), 32_000_000, 0x21000000),
     )
 }

@@ -47,7 +47,7 @@ def test_same_bits_as_here(board: str, model: str, exports: Path, tmp_path: Path
 def test_makefile_builds_for_a_board(exports: Path, tmp_path: Path) -> None:
     """As its comment says, without an edit."""
     board = boards.BOARDS["cortex-m4"]
-    link = " ".join(boards.LINK)
+    link = " ".join(board.link())
     variables = [f"CFLAGS=-Os {' '.join(board.flags)}", f"LDFLAGS={link}", f"BOARD={boards.SUPPORT / 'startup.c'}"]
     command = ["make", "-C", str(exports / "denoiser_s8"), "CC=arm-none-eabi-gcc", f"PROGRAM={tmp_path / 'm4.elf'}"]
     subprocess.run([*command, *variables], check=True, capture_output=True)

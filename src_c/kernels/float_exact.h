@@ -21,10 +21,23 @@
 #error "rnnrt needs float operations rounded to float (on 32-bit x86: -msse2 -mfpmath=sse)"
 #endif
 
+/* Helium's floats flush denormals to zero, and compilers make vectors of them without being asked for inexact floats. */
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#define RNNRT_MVE_FLOATS 1
+#else
+#define RNNRT_MVE_FLOATS 0
+#endif
+#if RNNRT_MVE_FLOATS && defined(__clang__)
+#error "rnnrt gives the same bits on every CPU: for clang leave Helium's floats out (-mcpu=cortex-m55+nomve.fp)"
+#endif
+
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off")
+#if RNNRT_MVE_FLOATS
+#pragma GCC optimize("no-tree-vectorize")
+#endif
 #else
 #pragma STDC FP_CONTRACT OFF
 #endif

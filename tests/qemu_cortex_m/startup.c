@@ -65,8 +65,10 @@ void reset_handler(void) {
     exit(main(split(line, argv, 16), argv));
 }
 
-/* In the vector table's order: stack, reset, then NMI and the faults up to SVCall. */
-__attribute__((section(".vectors"), used)) static void *const vectors[] = {
-    &stack_top,    reset_handler, fault_handler, fault_handler, fault_handler, fault_handler,
-    fault_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler,
-};
+/* Stack, reset, then NMI and the faults up to SVCall. */
+__attribute__((section(".vectors"), used)) static const struct {
+    uint32_t *stack;
+    void (*handlers[11])(void);
+} vectors = {&stack_top,
+             {reset_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler, fault_handler,
+              fault_handler, fault_handler, fault_handler, fault_handler}};
