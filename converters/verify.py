@@ -111,7 +111,7 @@ class _Case:
             array, axis = self.feeds[value.name], self.axis(value)
             if axis is not None:
                 array = np.take(array, start, axis) if squeeze else array[(slice(None),) * axis + (slice(start, end),)]
-            found[value.name] = np.ascontiguousarray(array)
+            found[value.name] = np.require(array, requirements="C")  # not ascontiguousarray: it makes [] into [1]
         return found
 
     def join(self, pieces: Sequence[Arrays], stack: bool = False) -> Arrays:

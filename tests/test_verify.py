@@ -16,6 +16,7 @@ from rnnrt.converters import convert as conversion
 from rnnrt.converters import ir, pack, quantize, verify, write
 from rnnrt.converters.comparison import compare, same_bits
 
+import onnx_graphs
 import rnnrt
 
 Array = npt.NDArray[Any]
@@ -208,6 +209,14 @@ def test_nothing_is_written_when_verification_fails(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     assert isinstance(caught.value.report, verify.Report)
     assert caught.value.report.failed
+
+
+def test_an_input_without_dimensions_is_fed_as_one_in_every_step() -> None:
+    source = onnx_graphs.model([onnx_graphs.node("Mul", ["x", "s"], ["y"])], {"x": [1, 4], "s": []}, ["y"])
+    report = conversion.convert(source, None, frames=20)
+    assert report.verification is not None
+    assert report.verification.passed
+    assert report.inputs["s"] == []
 
 
 def test_verify_file_and_other_options(tmp_path: Path) -> None:
