@@ -10,7 +10,9 @@ BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 
 OURS = ("rnnrt int8", "rnnrt f16", "rnnrt f32")
 THEIRS = {"onnxruntime f32": "run", "onnxruntime IO binding": "IO binding", "onnxruntime int8": "int8"}
-TITLES = {"models": "model", "layers": "layer: inputs, hidden units"}
+SIZES = "inputs, hidden units"
+LAYERS = f"GRU and LSTM are single layers: {SIZES}"
+TITLES = {"models": "model", "layers": f"layer: {SIZES}"}
 README_ROWS = ("NSNet2 16 kHz", "Silero VAD (main)", "DTLN", "Resemblyzer", "GRU 128", "LSTM 512")
 TIMES = "Times are medians in microseconds per step (or per call, where the row says so)"
 
@@ -59,9 +61,8 @@ def summary(measured: Mapping[str, Any]) -> str:
         found.append([*cells, *_ratios(p50)])
     heads = ["", "rnnrt f32", "rnnrt int8", "onnxruntime f32 `run`", "onnxruntime's fastest"]
     heads += ["f32 against f32", "int8 against f32", "int8 against its fastest"]
-    return "\n".join(
-        [_machine(measured), f"{TIMES}, ratios onnxruntime's over rnnrt's.", "", *_table(heads, found), ""]
-    )
+    lines = [_machine(measured), f"{TIMES}, ratios onnxruntime's over rnnrt's.", f"{LAYERS}."]
+    return "\n".join([*lines, "", *_table(heads, found), ""])
 
 
 def _machine(measured: Mapping[str, Any]) -> str:

@@ -87,6 +87,8 @@ def test_readme_has_its_rows_and_says_which_is_fastest() -> None:
     lines = readme_tables.summary(found).splitlines()
     assert "| NSNet2 16 kHz, 1 ms | 4 | 2 | 7 | 5 (int8) | 1.75 | 3.50 | 2.50 |" in lines
     assert len([line for line in lines if line.startswith("|")]) == 2 + len(readme_tables.README_ROWS)
+    readme = (conftest.ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme_tables.LAYERS in readme, "the table was made by another readme_tables.py"
 
 
 def test_readme_tables_are_replaced_between_their_markers(tmp_path: Path) -> None:
