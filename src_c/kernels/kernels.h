@@ -70,6 +70,7 @@ typedef struct rnnrt_recurrent_step {
     size_t ldh, ldc;
     float *y, *c_out; /* after; c_out may be c, y may be h unless r.x is h as well */
     size_t ldy, ldc_out;
+    float *between; /* gru_reset to gru_renew: [n][1 - z, p of n, r (.) h][units16], units16 = RNNRT_PAD(units, 16) */
 } rnnrt_recurrent_step;
 
 /* y = f(x), elementwise, in place allowed. a and b are the parameters in the formula; NaN in gives NaN out. */
@@ -156,6 +157,14 @@ typedef struct rnnrt_kernels {
      * matmul and cell one after the other. Ranges of blocks may run at the same time. */
     void (*gru_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
     void (*lstm_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
+
+    /* Both or neither: a step of a GRU with linear_before_reset = 0, whose last product needs all of r (.) h; br is NULL. Rows of R: z and r in
+     * blocks [unit/16][z r][unit%16], then n's. First gru_reset of all blocks, into `between`:
+     *   1 - z = 1 / (1 + e^(p_z + r_z)),   r (.) h = (1 / (1 + e^-(p_r + r_r))) * h
+     * then, with r.x or r.q made of r (.) h, gru_renew; it reads neither w nor p:
+     *   y = h + (1 - z) * (tanh(p_n + r_n) - h), flushed to +0 where |y| < 1e-30 */
+    void (*gru_reset)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
+    void (*gru_renew)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
 
     void (*unary)(rnnrt_unary f, float a, float b, const float *x, float *y, size_t n);
 

@@ -52,6 +52,7 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"
+#include "simd_reset.h"
 #include "simd_table.h"
 
 const rnnrt_kernels rnnrt_kernels_neon = RNNRT_TABLE("neon");

@@ -21,6 +21,7 @@
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"
+#include "simd_reset.h"
 #include "simd_table.h"
 
 const rnnrt_kernels rnnrt_kernels_neondot = RNNRT_TABLE("neondot");

@@ -22,6 +22,7 @@
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"
+#include "simd_reset.h"
 
 #define MM_ROWS 4 /* rows of x in a tile */
 

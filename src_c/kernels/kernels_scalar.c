@@ -276,6 +276,7 @@ static void matmul_s4_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t bl
 }
 
 #include "simd_cells.h"
+#include "simd_reset.h"
 #include "simd_table.h"
 
 const rnnrt_kernels rnnrt_kernels_scalar = RNNRT_TABLE(DOT_ISA);

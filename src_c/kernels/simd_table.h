@@ -11,8 +11,8 @@
         .isa = name, .matmul_f32 = KERNEL(matmul_f32), .matmul_s8 = MATMUL_S8, .matmul_f16 = KERNEL(matmul_f16),       \
         .matmul_s4 = KERNEL(matmul_s4), .quantize_s8 = KERNEL(quantize_s8), .gru_cell = KERNEL(gru_cell),              \
         .lstm_cell = KERNEL(lstm_cell), .gru_step = KERNEL(gru_step), .lstm_step = KERNEL(lstm_step),                  \
-        .unary = KERNEL(unary), .binary = KERNEL(binary), .sum = KERNEL(sum), .sum_sq_diff = KERNEL(sum_sq_diff),      \
-        .max = KERNEL(max),                                                                                            \
+        .gru_reset = GRU_RESET, .gru_renew = GRU_RENEW, .unary = KERNEL(unary), .binary = KERNEL(binary),              \
+        .sum = KERNEL(sum), .sum_sq_diff = KERNEL(sum_sq_diff), .max = KERNEL(max),                                    \
     }
 
 #endif

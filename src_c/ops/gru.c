@@ -95,8 +95,9 @@ static void step(const rnnrt_direction *d, const rnnrt_rows *rows) {
     }
 }
 
-static rnnrt_step_kernel fused(const rnnrt_call *call) {
-    return call->node->i[RNNRT_I_LINEAR_BEFORE_RESET] ? call->k->gru_step : NULL;
+static rnnrt_step_kernels fused(const rnnrt_call *call) {
+    if (call->node->i[RNNRT_I_LINEAR_BEFORE_RESET]) { return (rnnrt_step_kernels){call->k->gru_step, NULL}; }
+    return (rnnrt_step_kernels){call->k->gru_reset, call->k->gru_renew};
 }
 
 static const rnnrt_recurrent_kind kind = {GATES, 2, 0, 1, {RNNRT_SIGMOID, RNNRT_TANH}, step, fused};

@@ -70,7 +70,7 @@ static void step(const rnnrt_direction *d, const rnnrt_rows *rows) {
     }
 }
 
-static rnnrt_step_kernel fused(const rnnrt_call *call) { return call->k->lstm_step; }
+static rnnrt_step_kernels fused(const rnnrt_call *call) { return (rnnrt_step_kernels){call->k->lstm_step, NULL}; }
 
 static const rnnrt_recurrent_kind kind = {GATES, 3, 1, 0, {RNNRT_SIGMOID, RNNRT_TANH, RNNRT_TANH}, step, fused};
 

@@ -278,12 +278,13 @@ static void write_masked(const plan *s, const rnnrt_rows *rows, float *y) {
 static void run_steps(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, const plan *s, const rnnrt_direction *d,
                       int reverse, uint32_t b, rnnrt_rows *rows, place hold, float *y) {
     const size_t ld = (size_t)rows->n * d->gates * d->padded;
-    const rnnrt_step_kernel fused = kind->fused && d->default_cell && !rows->lens ? kind->fused(call) : NULL;
+    const rnnrt_step_kernels none = {NULL, NULL};
+    const rnnrt_step_kernels fused = kind->fused && d->default_cell && !rows->lens ? kind->fused(call) : none;
     for (uint32_t done = 0; done < s->time; done += s->steps) {
         const uint32_t n = s->time - done < s->steps ? s->time - done : s->steps;
         const uint32_t t = reverse ? s->time - done - n : done;
         rows->x = NULL;
-        if (fused && n == 1) { /* no other step shares W's weights */
+        if (fused.first && n == 1) { /* no other step shares W's weights */
             rows->x = (const float *)call->in[RNNRT_IN_X]->data + t * s->x_time + b * s->x_row;
             rows->ldx = s->x_row;
         } else {
@@ -296,7 +297,7 @@ static void run_steps(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, 
             rows->p = (const float *)call->scratch + step * ld;
             rows->y = y_t && !rows->lens ? y_t : hold.data;
             rows->ldy = y_t && !rows->lens ? s->y_row : hold.ld;
-            if (fused) {
+            if (fused.first) {
                 rnnrt_recurrent_fused(d, fused, rows);
             } else {
                 kind->step(d, rows);
@@ -344,8 +345,7 @@ static void run_direction(const rnnrt_recurrent_kind *kind, const rnnrt_call *ca
 }
 
 void rnnrt_recurrent_run(const rnnrt_recurrent_kind *kind, const rnnrt_call *call) {
-    const rnnrt_step_kernel kernel = kind->fused ? kind->fused(call) : NULL;
-    if (kernel && rnnrt_recurrent_plain_step(kind, call, kernel)) { return; }
+    if (kind->fused && rnnrt_recurrent_plain_step(kind, call, kind->fused(call))) { return; }
     const plan s = plan_of(kind, call);
     for (uint32_t b = 0; b < s.batch; b += MAX_ROWS) {
         const uint32_t n = s.batch - b < MAX_ROWS ? s.batch - b : MAX_ROWS;

@@ -76,13 +76,18 @@ typedef struct rnnrt_rows {
 
 typedef void (*rnnrt_step_kernel)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
 
+/* What makes a step: the whole by `first`, or what its last product waits for by `first` and the rest by `last`. */
+typedef struct rnnrt_step_kernels {
+    rnnrt_step_kernel first, last; /* last: or NULL */
+} rnnrt_step_kernels;
+
 typedef struct rnnrt_recurrent_kind {
     uint8_t gates, activations;
     uint8_t has_cell;                        /* LSTM: cell state and peepholes */
     uint8_t has_reset;                       /* GRU: linear_before_reset */
     int32_t defaults[RNNRT_MAX_ACTIVATIONS]; /* rnnrt_unary */
     void (*step)(const rnnrt_direction *d, const rnnrt_rows *rows);
-    rnnrt_step_kernel (*fused)(const rnnrt_call *call); /* the kernel for a default cell, or NULL */
+    rnnrt_step_kernels (*fused)(const rnnrt_call *call); /* the kernels for a default cell; NULL: there are none */
 } rnnrt_recurrent_kind;
 
 rnnrt_status rnnrt_recurrent_check(const rnnrt_recurrent_kind *kind, const rnnrt_call *call);
@@ -102,12 +107,12 @@ static inline float *rnnrt_gate(const rnnrt_direction *d, uint32_t i) {
     return d->gates_of_row + (size_t)i * d->padded;
 }
 
-/* A whole step of rows that all take part. Scratch: d->for_w and d->for_r. */
-void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernel kernel, const rnnrt_rows *rows);
+/* A whole step of rows that all take part. Scratch: d->for_w, d->for_r, d->product. */
+void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernels kernels, const rnnrt_rows *rows);
 
 /* A node's whole run when it is one plain step from states given (an rnnrt_step of a model with one such layer): returns 0
- * and does nothing where it is not. Scratch: for W, then for R, RNNRT_RECURRENT_ROWS rows at most. */
-int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, rnnrt_step_kernel kernel);
+ * and does nothing where it is not. Scratch: for W, for R (or a state) and of `product`, RNNRT_RECURRENT_ROWS rows at most. */
+int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, rnnrt_step_kernels kernels);
 
 /* d->product [n][gates * padded] = R h + BR, all rows of R of this direction. */
 void rnnrt_recurrent_product(const rnnrt_direction *d, const rnnrt_rows *rows);

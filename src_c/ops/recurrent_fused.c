@@ -1,4 +1,4 @@
-/* A time step of a recurrent layer by one kernel: products and gates together; see rnnrt_recurrent_step in kernels.h. */
+/* A time step of a recurrent layer by one kernel or two: products and gates together; see rnnrt_recurrent_step in kernels.h. */
 #include "../kernels/float_exact.h"
 
 #include "recurrent.h"
@@ -29,17 +29,36 @@ static void set_old_state(const rnnrt_kernels *k, rnnrt_recurrent_step *s, void 
     }
 }
 
-static void run_job(const rnnrt_team *team, job *j, uint32_t gates) {
+/* One kernel over all blocks of units; w_gates, r_gates: what it multiplies of each. */
+static void run_job(const rnnrt_team *team, job *j, uint32_t w_gates, uint32_t r_gates) {
     const uint32_t blocks = RNNRT_PAD(j->step.units, RNNRT_BLOCK) / RNNRT_BLOCK;
-    uint64_t work = rnnrt_product_work(j->step.r.m, blocks * gates, j->step.n);
-    if (j->step.w.m) { work += rnnrt_product_work(j->step.w.m, blocks * gates, j->step.n); }
+    uint64_t work = rnnrt_product_work(j->step.r.m, blocks * r_gates, j->step.n);
+    if (j->step.w.m) { work += rnnrt_product_work(j->step.w.m, blocks * w_gates, j->step.n); }
     rnnrt_team_split(team, blocks, work, run_blocks, j);
 }
 
-void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernel kernel, const rnnrt_rows *rows) {
+/* All but W's activations are set, those of R from h on; for_r: the scratch of products with R. */
+static void run_kernels(const rnnrt_kernels *k, const rnnrt_team *team, job *j, rnnrt_step_kernels kernels,
+                        uint32_t gates, void *for_r) {
+    rnnrt_recurrent_step *s = &j->step;
+    j->kernel = kernels.first;
+    if (!kernels.last) {
+        set_old_state(k, s, for_r);
+        run_job(team, j, gates, gates);
+        return;
+    }
+    rnnrt_product_set(k, &s->r, s->h, s->ldh, s->n, for_r);
+    run_job(team, j, gates, gates - 1u);
+    const size_t padded = RNNRT_PAD((size_t)s->units, RNNRT_BLOCK);
+    j->kernel = kernels.last;
+    s->w.m = NULL;
+    rnnrt_product_set(k, &s->r, s->between + 2 * padded, 3 * padded, s->n, for_r);
+    run_job(team, j, 0, 1);
+}
+
+void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernels kernels, const rnnrt_rows *rows) {
     job j;
     rnnrt_recurrent_step *s = &j.step;
-    j.kernel = kernel;
     s->w.m = rows->x ? &d->w : NULL;
     s->r.m = &d->r;
     s->bw = d->bw;
@@ -58,8 +77,8 @@ void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernel kernel, c
     s->ldy = rows->ldy;
     s->ldc_out = rows->ldc_out;
     if (rows->x) { rnnrt_product_set(d->k, &s->w, rows->x, rows->ldx, rows->n, d->for_w); }
-    set_old_state(d->k, s, d->for_r);
-    run_job(d->team, &j, d->gates);
+    s->between = d->product;
+    run_kernels(d->k, d->team, &j, kernels, d->gates, d->for_r);
 }
 
 static const float *floats_of(const rnnrt_call *call, uint32_t input) {
@@ -87,15 +106,14 @@ static int is_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *cal
 }
 
 /* What is left to do when nothing has to be found out: 0.1 us less than the general way. */
-int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, rnnrt_step_kernel kernel) {
-    if (!is_plain_step(kind, call)) { return 0; }
+int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, rnnrt_step_kernels kernels) {
+    if (!kernels.first || !is_plain_step(kind, call)) { return 0; }
     const rnnrt_tensor *x = call->in[RNNRT_IN_X];
     const rnnrt_matrix w = rnnrt_matrix_of(call->in[RNNRT_IN_W]), r = rnnrt_matrix_of(call->in[RNNRT_IN_R]);
     float *y = result_of(call, RNNRT_OUT_Y), *y_h = result_of(call, RNNRT_OUT_H);
     uint8_t *scratch = (uint8_t *)call->scratch;
     job j;
     rnnrt_recurrent_step *s = &j.step;
-    j.kernel = kernel;
     s->w.m = &w;
     s->r.m = &r;
     s->bw = floats_of(call, RNNRT_IN_BW);
@@ -110,8 +128,9 @@ int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_cal
     s->c_out = kind->has_cell ? result_of(call, RNNRT_OUT_C) : NULL;
     if (!s->y || (kind->has_cell && !s->c_out)) { return 0; }
     rnnrt_product_set(call->k, &s->w, (const float *)x->data, w.cols, s->n, scratch);
-    set_old_state(call->k, s, scratch + rnnrt_matmul_scratch(call->in[RNNRT_IN_W], s->n));
-    run_job(call->team, &j, kind->gates);
+    scratch += rnnrt_matmul_scratch(call->in[RNNRT_IN_W], s->n);
+    s->between = (float *)(void *)(scratch + rnnrt_matmul_scratch(call->in[RNNRT_IN_R], s->n));
+    run_kernels(call->k, call->team, &j, kernels, kind->gates, scratch);
     if (y && y_h) { memcpy(y_h, y, (size_t)s->n * s->units * sizeof(float)); }
     return 1;
 }

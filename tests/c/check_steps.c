@@ -23,7 +23,7 @@ typedef struct constants {
     int32_t start[MAX_ROWS * (MAX_UNITS / 32u + 1u)];
 } constants;
 
-static constants of_w, of_r;
+static constants of_w, of_r, of_reset;
 static float x[MAX_ROWS * MAX_UNITS], h[MAX_ROWS * MAX_UNITS], h_copy[MAX_ROWS * MAX_UNITS], c[MAX_ROWS * MAX_UNITS];
 
 /* y: [n][ldy], then for LSTM c_out: [n][ldc_out] */
@@ -81,20 +81,13 @@ static void set_weights(rnnrt_matrix *m, constants *k, int buffer, enum format f
     }
 }
 
-/* rows: a multiple of 16. Weights go to a guarded buffer, activations are the n rows of `from`, cols apart. */
-static void make_product(rnnrt_product *p, rnnrt_matrix *m, constants *k, int buffer, uint32_t rows, uint32_t cols,
-                         uint32_t n, const float *from, enum format format) {
-    const uint32_t groups = RNNRT_PAD(cols, 32u) / 32u;
-    memset(m, 0, sizeof *m);
-    memset(p, 0, sizeof *p);
-    m->rows = rows;
-    m->cols = cols;
-    p->m = m;
-    moderate(k->bias, rows);
-    set_weights(m, k, buffer, format);
+/* p's n rows of activations: those of `from`, ld apart, as they are or quantized into k. */
+static void set_activations(rnnrt_product *p, constants *k, uint32_t n, const float *from, size_t ld,
+                            enum format format) {
+    const uint32_t cols = p->m->cols, groups = RNNRT_PAD(cols, 32u) / 32u;
     if (format == F32 || format == F16) {
         p->x = from;
-        p->ldx = cols;
+        p->ldx = ld;
         return;
     }
     p->q = k->q;
@@ -104,12 +97,39 @@ static void make_product(rnnrt_product *p, rnnrt_matrix *m, constants *k, int bu
     memset(k->q, 0, sizeof k->q);
     for (uint32_t i = 0; i < n; i++) {
         int8_t *q = k->q + i * p->ldx;
-        k->xscale[i] = scalar->quantize_s8(from + (size_t)i * cols, cols, q);
+        k->xscale[i] = scalar->quantize_s8(from + i * ld, cols, q);
         for (uint32_t g = 0; format == S4 && g < groups; g++) {
             int32_t sum = 0;
             for (uint32_t col = 0; col < 32; col++) { sum += q[g * 32 + col]; }
             k->start[i * groups + g] = -8 * sum;
         }
+    }
+}
+
+/* rows: a multiple of 16. Weights go to a guarded buffer, activations are the n rows of `from`, cols apart. */
+static void make_product(rnnrt_product *p, rnnrt_matrix *m, constants *k, int buffer, uint32_t rows, uint32_t cols,
+                         uint32_t n, const float *from, enum format format) {
+    memset(m, 0, sizeof *m);
+    memset(p, 0, sizeof *p);
+    m->rows = rows;
+    m->cols = cols;
+    p->m = m;
+    moderate(k->bias, rows);
+    set_weights(m, k, buffer, format);
+    set_activations(p, k, n, from, cols, format);
+}
+
+static enum format format_of(const rnnrt_matrix *m) { return m->w32 ? F32 : m->w16 ? F16 : m->w8 ? S8 : S4; }
+
+/* to [n][ld] = blocks [block0, block1) of p's rows */
+static void multiply(const rnnrt_kernels *k, const rnnrt_product *p, uint32_t n, uint32_t block0, uint32_t block1,
+                     const float *bias, float *to, size_t ld) {
+    const rnnrt_matrix *m = p->m;
+    switch (format_of(m)) {
+    case F32: k->matmul_f32(m, block0, block1, bias, p->x, p->ldx, n, to, ld); break;
+    case F16: k->matmul_f16(m, block0, block1, bias, p->x, p->ldx, n, to, ld); break;
+    case S8: k->matmul_s8(m, block0, block1, bias, p->q, p->ldx, p->xscale, n, to, ld); break;
+    case S4: k->matmul_s4(m, block0, block1, bias, p->q, p->ldx, p->start, p->xscale, n, to, ld); break;
     }
 }
 
@@ -126,14 +146,8 @@ static void compare(const layer *l, const float *y) {
         float *to = i ? q : p;
         if (!m->m) {
             for (uint32_t row = 0; row < s->n; row++) { memcpy(to + row * ld, s->p + row * s->ldp, ld * sizeof *to); }
-        } else if (m->m->w4) {
-            scalar->matmul_s4(m->m, 0, blocks, bias, m->q, m->ldx, m->start, m->xscale, s->n, to, ld);
-        } else if (m->m->w16) {
-            scalar->matmul_f16(m->m, 0, blocks, bias, m->x, m->ldx, s->n, to, ld);
-        } else if (m->q) {
-            scalar->matmul_s8(m->m, 0, blocks, bias, m->q, m->ldx, m->xscale, s->n, to, ld);
         } else {
-            scalar->matmul_f32(m->m, 0, blocks, bias, m->x, m->ldx, s->n, to, ld);
+            multiply(scalar, m, s->n, 0, blocks, bias, to, ld);
         }
     }
     int wrong = 0;
@@ -153,7 +167,72 @@ static void compare(const layer *l, const float *y) {
     if (wrong) { fail(l->gates == 3 ? "gru_step" : "lstm_step", "scalar against matmul and cell"); }
 }
 
-static void check_step(uint32_t units, uint32_t gates, uint32_t n) {
+/* y [count] = a + b */
+static void add(const rnnrt_kernels *k, const float *a, const float *b, float *y, uint32_t count) {
+    k->binary(RNNRT_ADD, a, 1, b, 1, y, count);
+}
+
+/* What GRU does with linear_before_reset = 0 where a table has no kernels for it. */
+static void step_apart(const rnnrt_kernels *k, const rnnrt_recurrent_step *s) {
+    static float p[MAX_ROWS * 3 * MAX_UNITS], q[MAX_ROWS * 3 * MAX_UNITS];
+    static float share[MAX_ROWS * MAX_UNITS], reset[MAX_ROWS * MAX_UNITS];
+    const uint32_t blocks = RNNRT_PAD(s->units, 16u) / 16u;
+    const size_t ld = (size_t)blocks * 48u;
+    const float minus_one = -1.0f;
+    if (s->w.m) { multiply(k, &s->w, s->n, 0, blocks * 3, s->bw, p, ld); }
+    multiply(k, &s->r, s->n, 0, blocks * 2, NULL, q, ld);
+    for (uint32_t i = 0; i < s->n; i++) {
+        const float *row = s->w.m ? p + i * ld : s->p + i * s->ldp;
+        for (uint32_t u = 0; u < s->units; u += 16) {
+            const uint32_t count = s->units - u < 16 ? s->units - u : 16;
+            float *z = share + i * MAX_UNITS + u, *r = reset + i * MAX_UNITS + u;
+            add(k, row + u * 3, q + i * ld + u * 2, z, count);
+            k->binary(RNNRT_MUL, z, 1, &minus_one, 0, z, count);
+            k->unary(RNNRT_SIGMOID, 0, 0, z, z, count);
+            add(k, row + u * 3 + 16, q + i * ld + u * 2 + 16, r, count);
+            k->unary(RNNRT_SIGMOID, 0, 0, r, r, count);
+            k->binary(RNNRT_MUL, r, 1, s->h + i * s->ldh + u, 1, r, count);
+        }
+    }
+    rnnrt_product r = {.m = s->r.m};
+    set_activations(&r, &of_reset, s->n, reset, MAX_UNITS, format_of(r.m));
+    multiply(k, &r, s->n, blocks * 2, blocks * 3, NULL, q, ld);
+    for (uint32_t i = 0; i < s->n; i++) {
+        const float *row = s->w.m ? p + i * ld : s->p + i * s->ldp, *before = s->h + i * s->ldh;
+        float *n = q + i * ld, *y = s->y + i * s->ldy;
+        for (uint32_t u = 0; u < s->units; u++) { n[u] = row[u / 16 * 48 + 32 + u % 16] + n[u]; }
+        k->unary(RNNRT_TANH, 0, 0, n, n, s->units);
+        k->binary(RNNRT_SUB, n, 1, before, 1, n, s->units);
+        k->binary(RNNRT_MUL, share + i * MAX_UNITS, 1, n, 1, n, s->units);
+        add(k, before, n, y, s->units);
+        for (uint32_t u = 0; u < s->units; u++) { y[u] = y[u] < 1e-30f && y[u] > -1e-30f ? 0.0f : y[u]; }
+    }
+}
+
+/* gru_reset and gru_renew, each as two ranges of blocks, or what they stand for. y: [n][ldy] */
+static void run_reset(const rnnrt_kernels *k, const void *of, float *y) {
+    const layer *l = of;
+    const uint32_t blocks = l->block1;
+    const size_t padded = blocks * 16u;
+    rnnrt_recurrent_step s = l->step;
+    s.y = y;
+    if (l->y_is_h) { s.h = y; }
+    if (!k->gru_reset) {
+        step_apart(k, &s);
+        return;
+    }
+    s.between = at(IN2, s.n * 3 * padded * sizeof(float), sizeof(float));
+    k->gru_reset(&s, blocks / 2, blocks);
+    k->gru_reset(&s, 0, blocks / 2);
+    s.w.m = NULL;
+    s.p = NULL;
+    set_activations(&s.r, &of_reset, s.n, s.between + 2 * padded, 3 * padded, format_of(s.r.m));
+    k->gru_renew(&s, blocks / 3, blocks);
+    k->gru_renew(&s, 0, blocks / 3);
+}
+
+/* before_reset: GRU's linear_before_reset */
+static void check_step(uint32_t units, uint32_t gates, uint32_t n, int before_reset) {
     const uint32_t blocks = RNNRT_PAD(units, 16u) / 16, rows = gates * blocks * 16, kind = draw();
     const uint32_t inputs = draw() % 5 ? draw() % 40 + 1 : units;
     static float before[2 * MAX_ROWS * (MAX_UNITS + 1u)];
@@ -181,10 +260,14 @@ static void check_step(uint32_t units, uint32_t gates, uint32_t n) {
     s->ldy = l.y_is_h ? units : units + n % 2;
     s->ldc_out = units;
     s->ldh = units;
-    if (kind >> 10 & 1) { l.block0 = blocks / 2; }
     const size_t size = n * s->ldy + (gates == 4 ? (size_t)n * units : 0);
     memcpy(before, h, (size_t)n * units * sizeof *h);
     memcpy(before + n * s->ldy, c, (size_t)n * units * sizeof *c);
+    if (!before_reset) {
+        check("gru_reset", run_reset, &l, before, size);
+        return;
+    }
+    if (kind >> 10 & 1) { l.block0 = blocks / 2; }
     compare(&l, check(gates == 3 ? "gru_step" : "lstm_step", run_step, &l, before, size));
 }
 
@@ -192,7 +275,8 @@ void check_steps(uint32_t units) {
     static const uint32_t rows[] = {1, 1, 2, 3, 4, 5, 9};
     for (uint32_t i = 0; units <= MAX_UNITS && i < sizeof rows / sizeof *rows; i++) {
         for (uint32_t gates = 3; gates <= 4; gates++) {
-            for (uint32_t repeat = 0; repeat < 6; repeat++) { check_step(units, gates, rows[i]); }
+            for (uint32_t repeat = 0; repeat < 6; repeat++) { check_step(units, gates, rows[i], 1); }
         }
+        for (uint32_t repeat = 0; repeat < 6; repeat++) { check_step(units, 3, rows[i], 0); }
     }
 }
