@@ -20,7 +20,7 @@ _MAX_LIVE = 256  # RNNRT_MAX_LIVE of core/model.h
 _LIVE_STEP = 8  # so many sizes fill the 64 bytes to which parts of a state are rounded
 _TAKEN = frozenset({"main", "golden", "rnnrt", "check", "test", "all", "install", "clean"})  # files and build targets
 _HEADERS = frozenset({"string", "stdio", "stdint", "stddef", "float"})  # <string.h> must stay what it is
-_OF_SCALAR = frozenset({"armdsp", "helium", "neon32"})  # by words_dot.h
+_OF_SCALAR = frozenset({"armdsp", "helium", "neon32", "rvv"})  # by words_dot.h
 _DATA_HEAD = "/* The model: the bytes of a .rnnrt file"
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
@@ -121,8 +121,8 @@ def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None 
     name : str
         A C identifier that `is_free`; prefix of everything.
     isas : collection of str, optional
-        Instruction sets beside "scalar", which is armdsp, helium or neon32 on a 32-bit ARM; default: all, each compiled
-        where the target has it.
+        Instruction sets beside "scalar", which is armdsp, helium or neon32 on a 32-bit ARM, rvv on RISC-V; default:
+        all, each compiled where the target has it.
 
     Returns
     -------
@@ -137,7 +137,9 @@ def export(blob: bytes, golden: Golden, name: str, isas: Collection[str] | None 
     operators = sorted({node.op for node in parsed.nodes})
     weights = sorted({value.dtype for value in parsed.values if value.kind == "const" and value.layout != "plain"})
     if of_scalar := sorted(set(isas or ()) & _OF_SCALAR):
-        raise ValueError(f"{', '.join(of_scalar)}: what scalar becomes on a 32-bit ARM that has it; ask for scalar")
+        raise ValueError(
+            f"{', '.join(of_scalar)}: what scalar becomes where the compiler's target has it; ask for scalar"
+        )
     chosen = sorted({"scalar", *(amalgamate.isas() if isas is None else isas)})
     runtime, header = amalgamate.amalgamate(operators, chosen, weights, made_by="rnnrt export")
     live = -(-sum(value.kind != "const" for value in parsed.values) // _LIVE_STEP) * _LIVE_STEP

@@ -21,6 +21,7 @@ packages=(
     libc6-dev-armhf-cross
     gcc-riscv64-linux-gnu
     libc6-dev-riscv64-cross
+    clang-16                # RISC-V's vectors; does not become `clang`
     qemu-user               # and run here
     lld                     # WebAssembly, compiled by clang
     wasi-libc

@@ -50,6 +50,14 @@ TARGETS = (
     Target("armv7, Debian's armhf", "arm-linux-gnueabihf-gcc -std=c11 -O2 -static", "qemu-arm -cpu cortex-a7"),
     Target("armv7, NEON", "arm-linux-gnueabihf-gcc -std=c11 -O2 -static -mfpu=neon", "qemu-arm -cpu cortex-a7"),
     Target("riscv64", "riscv64-linux-gnu-gcc -std=c11 -O2 -static", "qemu-riscv64 -cpu rv64"),
+    *(
+        Target(
+            f"riscv64, vectors of {bits} bits",
+            "clang-16 --target=riscv64-linux-gnu -march=rv64gcv -std=c11 -O2 -static",
+            f"qemu-riscv64 -cpu rv64,v=true,vlen={bits},vext_spec=v1.0",
+        )
+        for bits in (128, 256)
+    ),
     Target("WebAssembly", "clang --target=wasm32-wasi -msimd128 -std=c11 -O2", "node --no-warnings tests/run_wasi.mjs"),
     Target("WebAssembly in Chromium", build_js.TARGET[0], " ".join(browser.COMMAND), in_browser=True),
     *(

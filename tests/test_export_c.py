@@ -16,6 +16,7 @@ from rnnrt.converters import export_c, read, write
 import models
 import rnnrt
 from rnnrt.cli.app import app
+from targets import TARGETS
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -87,7 +88,14 @@ def test_program_says_why_it_cannot_start(tmp_path: Path) -> None:
     assert "checksum" in make(folder, "CFLAGS=-O0").stdout
 
 
-@pytest.mark.parametrize("compiler", ["clang", "aarch64-linux-gnu-gcc", "g++"])
+# Cross compiler -> options and what runs its programs.
+CROSS = {
+    "aarch64-linux-gnu-gcc": (("-static",), ("qemu-aarch64", "-cpu", "cortex-a76")),
+    "clang-16": (TARGETS["riscv64-v"].compiler[1:], ("qemu-riscv64", "-cpu", min(TARGETS["riscv64-v"].cpus))),
+}
+
+
+@pytest.mark.parametrize("compiler", ["clang", *CROSS, "g++"])
 def test_other_compilers(compiler: str, tmp_path: Path, tool: Tool) -> None:
     """clang and a cross compiler build everything without a warning; C++ can use the header."""
     folder = export(GOLDEN / "gru_lbr0_s8.rnnrt", tmp_path / "c")
@@ -98,10 +106,12 @@ def test_other_compilers(compiler: str, tmp_path: Path, tool: Tool) -> None:
         command = [tool(compiler), "-std=c++11", *STRICT, "-I", str(folder), "-c", str(tmp_path / "user.cpp")]
         subprocess.run([*command, "-o", str(tmp_path / "user.o")], check=True)
         return
-    flags = f"CFLAGS=-O1 {' '.join(STRICT)}" + (" -static" if "aarch64" in compiler else "")
+    options, emulator = CROSS.get(compiler, ((), ()))
+    flags = f"CFLAGS={' '.join((*options, '-O1', *STRICT))}"
     made = subprocess.run(["make", "-C", str(folder), f"CC={tool(compiler)}", flags], capture_output=True, check=False)
     assert made.returncode == 0, made.stderr
-    emulator = [tool("qemu-aarch64"), "-cpu", "cortex-a76"] if "aarch64" in compiler else []
+    for program in emulator[:1]:
+        tool(program)
     run = subprocess.run([*emulator, str(folder / "check_gru_lbr0_s8")], capture_output=True, text=True, check=True)
     assert "PASS" in run.stdout
 

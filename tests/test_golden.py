@@ -56,7 +56,7 @@ def test_native(build: str, tmp_path: Path, tool: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_emulated(target: str, tmp_path: Path, tool: Callable[[str], str]) -> None:
-    program = _build(list(TARGETS[target].compiler), tmp_path / "golden", tool)
+    program = _build([*TARGETS[target].compiler, *TARGETS[target].for_models], tmp_path / "golden", tool)
     tool(TARGETS[target].emulator)
     for cpu, isas in TARGETS[target].cpus.items():
         _check(TARGETS[target].command(cpu, program), isas)

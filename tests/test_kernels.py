@@ -27,7 +27,9 @@ KERNELS = [ROOT / "src_c/kernels" / name for name in ("cpu.c", "dispatch.c", "cr
 KERNELS += sorted((ROOT / "src_c/kernels").glob("kernels_*.c"))
 CHECKER = sorted((ROOT / "tests/c").glob("check*.c"))
 CROSS = "aarch64-linux-gnu-gcc"
-FUSED = re.compile(r"\s(vfn?m(add|sub)\w*|fn?m(add|sub)|fml[as])\s")
+FUSED = re.compile(r"\s(vfn?m(add|sub)\w*|fn?m(add|sub)(\.s)?|fml[as]|vfn?m(add|sub|acc|sac)\.v[fv])\s")
+RISCV = ("--target=riscv64-linux-gnu", "-march=rv64gcv", "-O3", "-ffp-contract=fast")
+OBJDUMP = {CROSS: "aarch64-linux-gnu-objdump", "clang-16": "riscv64-linux-gnu-objdump"}
 X86 = platform.machine() in ("x86_64", "AMD64")
 
 needs_x86 = pytest.mark.skipif(not X86, reason="tests options and instruction sets of x86-64")
@@ -206,11 +208,12 @@ def test_avxvnni_agrees(tmp_path: Path, native_hash: str) -> None:
         pytest.param(("clang", "clang-14"), ("-O3", "-march=native", "-ffp-contract=fast"), id="clang-O3-fast"),
         pytest.param((CROSS,), ("-O3",), id="aarch64-O3"),
         pytest.param((CROSS,), ("-O3", "-mcpu=neoverse-n1", "-ffp-contract=fast"), id="aarch64-O3-n1"),
+        pytest.param(("clang-16",), RISCV, id="riscv64-v-O3-fast"),
     ],
 )
 def test_nothing_is_fused(compilers: tuple[str, ...], options: tuple[str, ...], tmp_path: Path) -> None:
     compiler = tool(*compilers)
-    objdump = tool("aarch64-linux-gnu-objdump" if compiler == CROSS else "objdump")
+    objdump = tool(OBJDUMP.get(compiler, "objdump"))
     products = 0
     for source in KERNELS:
         target = tmp_path / f"{source.stem}.o"
@@ -218,15 +221,17 @@ def test_nothing_is_fused(compilers: tuple[str, ...], options: tuple[str, ...], 
         code = run(objdump, "-d", "--no-show-raw-insn", target)
         fused = [line for line in code.splitlines() if FUSED.search(line)]
         assert not fused, f"{source.name}: {fused[:5]}"
-        products += len(re.findall(r"\s(?:v?mul[ps]s|fmul)\s", code))
+        products += len(re.findall(r"\s(?:v?mul[ps]s|fmul(?:\.s)?)\s", code))
     assert products > 100  # else objdump did not see the code
 
 
-def test_a_fused_instruction_would_be_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("compiler", "options"), [("gcc", ("-O2", *(("-mfma",) if X86 else ()))), ("clang-16", RISCV)])
+@pytest.mark.parametrize("body", ["*y = *a * *b + *y", "for (int i = 0; i < 64; i++) y[i] += a[i] * b[i]"])
+def test_a_fused_instruction_would_be_found(compiler: str, options: tuple[str, ...], body: str, tmp_path: Path) -> None:
     source, target = tmp_path / "fused.c", tmp_path / "fused.o"
-    source.write_text("float f(float a, float b, float c) { return a * b + c; }\n", encoding="ascii")
-    run(tool("gcc"), "-O2", *(("-mfma",) if X86 else ()), "-c", source, "-o", target)
-    assert FUSED.search(run(tool("objdump"), "-d", "--no-show-raw-insn", target))
+    source.write_text(f"void f(float *y, const float *a, const float *b) {{ {body}; }}\n", encoding="ascii")
+    run(tool(compiler), *options, "-c", source, "-o", target)
+    assert FUSED.search(run(tool(OBJDUMP.get(compiler, "objdump")), "-d", "--no-show-raw-insn", target))
 
 
 @pytest.mark.parametrize("option", ["-ffast-math", "-ffinite-math-only"])

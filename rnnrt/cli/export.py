@@ -31,8 +31,8 @@ _WHOLE = 16  # time steps of the one call, where the model can't be stepped
     multiple=True,
     metavar="NAME",
     help="Instruction sets to bring beside scalar (avx2, neon, ...; any number of times); default: all, each compiled"
-    " only where the target has it. scalar alone is all that 32-bit ARM needs: there it becomes armdsp, neon32 or"
-    " helium, as the compiler's target says.",
+    " only where the target has it. scalar alone is all that 32-bit ARM and RISC-V need: there it becomes armdsp,"
+    " neon32, helium or rvv, as the compiler's target says.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random input.")
 @json_option

@@ -1,8 +1,9 @@
-/* The integer products of kernels_scalar.c, by the means of a 32-bit ARM where the file is compiled for them.
+/* The integer products of kernels_scalar.c, by the means of a 32-bit ARM or of RISC-V where the file is compiled for them.
  *
  * Of these CPUs' vector units only the integers are used: NEON's floats (32-bit) and Helium's flush denormals to zero and
  * know no division, the scalar VFP is IEEE. So the products, where the time goes, are the only difference to the portable
- * table, and which it is is known when compiling: -mcpu names a microcontroller, -mfpu=neon a larger CPU.
+ * table, and which it is is known when compiling: -mcpu names a microcontroller, -mfpu=neon a larger CPU. RISC-V's vector
+ * unit has IEEE floats, which compilers use by themselves; its product needs the intrinsics of gcc 13 or clang 16, -march=rv64gcv.
  *
  * Defines DOT_ISA, the table's name, and
  *   dot_columns(w, q, cols, acc)   acc[r] = sum over c of w[r][c] * q[c], r < 16; exact, see kernels.h
@@ -24,6 +25,9 @@
 #elif defined(__ARM_FEATURE_DSP)
 #define DOT_DSP 1
 #endif
+#elif defined(__riscv_v_intrinsic) && __riscv_v_intrinsic >= 11000 && __riscv_v_min_vlen >= 128 &&                     \
+    !defined(RNNRT_PORTABLE)
+#define DOT_RVV 1
 #endif
 
 #if defined(DOT_NEON)
@@ -52,6 +56,50 @@ static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t
     }
     RNNRT_UNROLL
     for (int v = 0; v < 4; v++) { vst1q_s32(acc + v * 4, sum[v]); }
+}
+
+#elif defined(DOT_RVV)
+
+#include <riscv_vector.h>
+#define DOT_ISA "rvv"
+
+/* A group of four columns of vl/4 rows: w: [vl/4][4] times q: [4], repeated. */
+RNNRT_INLINE vint8m2_t dot_repeated(const int8_t *q, size_t vl) {
+    int32_t four;
+    memcpy(&four, q, sizeof four);
+    return __riscv_vreinterpret_v_i32m2_i8m2(__riscv_vmv_v_x_i32m2(four, vl / 4));
+}
+
+/* Sums of the vl/4 rows' four lanes: halves of 64 bits, then again. */
+RNNRT_INLINE void dot_store(int32_t *acc, vint32m8_t lanes, size_t vl) {
+    const vuint64m8_t four = __riscv_vreinterpret_v_u32m8_u64m8(__riscv_vreinterpret_v_i32m8_u32m8(lanes));
+    const vuint32m4_t two = __riscv_vadd_vv_u32m4(__riscv_vnsrl_wx_u32m4(four, 0, vl / 2),
+                                                  __riscv_vnsrl_wx_u32m4(four, 32, vl / 2), vl / 2);
+    const vuint64m4_t pair = __riscv_vreinterpret_v_u32m4_u64m4(two);
+    const vuint32m2_t one = __riscv_vadd_vv_u32m2(__riscv_vnsrl_wx_u32m2(pair, 0, vl / 4),
+                                                  __riscv_vnsrl_wx_u32m2(pair, 32, vl / 4), vl / 4);
+    __riscv_vse32_v_i32m2(acc, __riscv_vreinterpret_v_u32m2_i32m2(one), vl / 4);
+}
+
+/* Eight rows at a time, all sixteen where vectors have 256 bits or more: a lane for each row and column modulo 4. Products
+ * |w * x| <= 127 * 127; sums of two 32258 < 2^15. */
+static void dot_columns(const int8_t *w, const int8_t *q, uint32_t cols, int32_t acc[16]) {
+    const size_t vl = __riscv_vsetvl_e8m2(64);
+    for (uint32_t r = 0; r < 16; r += (uint32_t)(vl / 4)) {
+        vint32m8_t sum = __riscv_vmv_v_x_i32m8(0, vl);
+        const int8_t *row = w + r * 4;
+        uint32_t c = 0;
+        for (; c + 8 <= cols; c += 8, row += 128) {
+            vint16m4_t two = __riscv_vwmul_vv_i16m4(__riscv_vle8_v_i8m2(row, vl), dot_repeated(q + c, vl), vl);
+            two = __riscv_vwmacc_vv_i16m4(two, __riscv_vle8_v_i8m2(row + 64, vl), dot_repeated(q + c + 4, vl), vl);
+            sum = __riscv_vwadd_wv_i32m8(sum, two, vl);
+        }
+        if (c < cols) {
+            const vint8m2_t x = dot_repeated(q + c, vl);
+            sum = __riscv_vwadd_wv_i32m8(sum, __riscv_vwmul_vv_i16m4(__riscv_vle8_v_i8m2(row, vl), x, vl), vl);
+        }
+        dot_store(acc + r, sum, vl);
+    }
 }
 
 #elif defined(DOT_DSP)
