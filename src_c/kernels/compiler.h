@@ -30,6 +30,15 @@ static inline void rnnrt_prefetch(uintptr_t p) {
 #endif
 }
 
+/* The same, but only as near as L2. */
+static inline void rnnrt_prefetch_l2(uintptr_t p) {
+#if defined(__GNUC__)
+    __builtin_prefetch((const void *)p, 0, 2);
+#else
+    (void)p;
+#endif
+}
+
 /* Target attributes and intrinsics are spelled as in gcc and clang; other compilers get the portable kernels. */
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(__ILP32__)
 #define RNNRT_ARCH_X86 1

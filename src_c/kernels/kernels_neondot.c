@@ -17,7 +17,7 @@
 
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
-#include "simd_matmul_f16.h"
+#include "simd_matmul_float.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"

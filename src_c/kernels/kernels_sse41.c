@@ -167,7 +167,7 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
 
 #include "simd_elementwise.h"
 #include "simd_matmul.h"
-#include "simd_matmul_f16.h"
+#include "simd_matmul_float.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"

@@ -18,7 +18,7 @@ RNNRT_INLINE TARGET rows_function rows_of(const rnnrt_matrix *m) {
 #if defined(STEPS_BY_CALLS)
 #define STEP_ROWS 4u /* rows of a step at once: what the largest tiles have */
 #else
-#define STEP_ROWS 8u /* twice that: a tile's weights, which two products may push out of L1, serve two times */
+#define STEP_ROWS 12u /* several times that, of tiles with 2, 3 and 4 rows */
 #endif
 
 /* A table may define both, where it was measured to be faster with one row of s8 weights:

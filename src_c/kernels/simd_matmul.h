@@ -1,10 +1,10 @@
-/* The table's matrix products over the vector words of simd_math.h and these:
+/* What the table's matrix products share, and the one with s8 weights, over the vector words of simd_math.h and these:
  *   vx                    4 activations, in the form the ISA multiplies best, for all rows
  *   vx_set(q)             from q[4]
  *   vi_dot4(acc, w, x)    acc[l] + sum over k < 4 of w[4 * l + k] * q[k];  w: [LANES][4]
  *   VI_DOT4_ROWS          a better one for many rows of x, if there is one
  *   vi_start(row_sum)     what an accumulator must start from, row_sum: [LANES]: 0 or a correction
- *   F32_BLOCKS, F32_BLOCKS_MANY, F32_ROWS, S8_BLOCKS, S8_BLOCKS_MANY, S8_ROWS
+ *   S8_BLOCKS, S8_BLOCKS_MANY, S8_ROWS
  *                         the tile: row blocks by rows of x, for one row of x and for many
  *   S8_SUMS               accumulators that keep the integer products busy: a smaller tile takes two for each output
  *
@@ -58,107 +58,6 @@ RNNRT_INLINE TARGET void copy_rows(target t, uint32_t n, const float *whole, int
     for (int i = 0; i < rows; i++) { memcpy(t.y + (size_t)i * t.ldy, whole + i * 16, n * sizeof *whole); }
 }
 
-/* One column of a tile: acc[] += w * x, w: [blocks][cols][16], x: [rows][ldx], both from that column on. */
-RNNRT_INLINE TARGET void f32_column(const rnnrt_product *p, const float *w, const float *x, int blocks, int rows,
-                                    vf acc[MAX_TILE]) {
-    RNNRT_UNROLL
-    for (int b = 0; b < blocks; b++) {
-        RNNRT_UNROLL
-        for (int v = 0; v < VECTORS; v++) {
-            const vf wv = vf_load(w + (size_t)b * p->m->cols * 16u + (size_t)(v * LANES));
-            RNNRT_UNROLL
-            for (int i = 0; i < rows; i++) {
-                vf *a = &acc[(b * VECTORS + v) * rows + i];
-                *a = vf_add(*a, vf_mul(wv, vf_set(x[(size_t)i * p->ldx])));
-            }
-        }
-    }
-}
-
-/* blocks * VECTORS * rows <= MAX_TILE; both are constants wherever this is inlined. */
-RNNRT_INLINE TARGET void f32_tile(const rnnrt_product *p, uint32_t row, uint32_t block, int blocks, int rows,
-                                  target t) {
-    const float *w = p->m->w32 + (size_t)block * p->m->cols * 16u;
-    const float *x = p->x + row * p->ldx;
-    vf even[MAX_TILE], odd[MAX_TILE];
-    RNNRT_UNROLL
-    for (int k = 0; k < blocks * VECTORS * rows; k++) {
-        even[k] = vf_set(0.0f);
-        odd[k] = vf_set(0.0f);
-    }
-    for (uint32_t left = p->m->cols / 2u; left > 0; left--, w += 32, x += 2) {
-        f32_column(p, w, x, blocks, rows, even);
-        f32_column(p, w + 16, x + 1, blocks, rows, odd);
-    }
-    if (p->m->cols % 2u) { f32_column(p, w, x, blocks, rows, even); }
-    RNNRT_UNROLL
-    for (int k = 0; k < blocks * VECTORS * rows; k++) {
-        store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_add(even[k], odd[k]));
-    }
-}
-
-#if !defined(STEPS_BY_CALLS)
-/* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
-RNNRT_INLINE TARGET void f32_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    RNNRT_UNROLL
-    for (int b = 0; b < gates; b += F32_BLOCKS) {
-        const int blocks = gates - b < F32_BLOCKS ? gates - b : F32_BLOCKS;
-        f32_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
-    }
-}
-#endif
-
-/* Blocks [block0, block1) of `rows` rows of p from `row` on; blocks and rows are constants wherever this is inlined. */
-RNNRT_INLINE TARGET void f32_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
-                                   const float *bias, float *y, size_t ldy, int blocks, int rows) {
-    const uint32_t whole_blocks = p->m->rows / 16u;
-    const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
-    uint32_t b = block0;
-    for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
-        f32_tile(p, row, b, blocks, rows, target_of(bias, b, block0, y, ldy));
-    }
-    for (; blocks > 2 && b + 2u <= end; b += 2u) { f32_tile(p, row, b, 2, rows, target_of(bias, b, block0, y, ldy)); }
-    for (; b < block1; b++) {
-        const target t = target_of(bias, b, block0, y, ldy);
-        const uint32_t n = p->m->rows % 16u;
-        float last_bias[16], whole[16 * F32_ROWS];
-        f32_tile(p, row, b, 1, rows, b < whole_blocks ? t : whole_block(t, n, last_bias, whole));
-        if (b == whole_blocks) { copy_rows(t, n, whole, rows); }
-    }
-}
-
-/* Each number of rows is a function of its own: together they are more than a compiler's registers can hold. */
-static RNNRT_NOINLINE TARGET void KERNEL(f32_many)(const rnnrt_product *p, uint32_t row, uint32_t block0,
-                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
-    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
-}
-
-static RNNRT_NOINLINE TARGET void KERNEL(f32_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
-                                                    uint32_t block1, const float *bias, float *y, size_t ldy) {
-    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 3);
-}
-
-static RNNRT_NOINLINE TARGET void KERNEL(f32_two)(const rnnrt_product *p, uint32_t row, uint32_t block0,
-                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
-    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 2);
-}
-
-static RNNRT_NOINLINE TARGET void KERNEL(f32_one)(const rnnrt_product *p, uint32_t row, uint32_t block0,
-                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
-    f32_tiles(p, row, block0, block1, bias, y, ldy, F32_BLOCKS, 1);
-}
-
-static TARGET void KERNEL(rows_f32)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
-                                    const float *bias, float *y, size_t ldy) {
-    const uint32_t end = row + n;
-    for (; end - row >= F32_ROWS; row += F32_ROWS, y += F32_ROWS * ldy) {
-        KERNEL(f32_many)(p, row, block0, block1, bias, y, ldy);
-    }
-    if (F32_ROWS > 3 && end - row == 3) { KERNEL(f32_three)(p, row, block0, block1, bias, y, ldy); }
-    if (F32_ROWS > 2 && end - row == 2) { KERNEL(f32_two)(p, row, block0, block1, bias, y, ldy); }
-    if (end - row == 1) { KERNEL(f32_one)(p, row, block0, block1, bias, y, ldy); }
-}
-
 /* Weights are read once for all rows of x: blocks outside, rows inside. */
 RNNRT_INLINE TARGET void all_blocks(rows_function f, const rnnrt_product *p, uint32_t n, uint32_t blocks,
                                     uint32_t block0, uint32_t block1, const float *bias, float *y, size_t ldy) {
@@ -166,12 +65,6 @@ RNNRT_INLINE TARGET void all_blocks(rows_function f, const rnnrt_product *p, uin
         next = n > 1 && block1 - b > blocks ? b + blocks : block1;
         f(p, 0, n, b, next, bias, y + (size_t)(b - block0) * 16u, ldy);
     }
-}
-
-static TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                                      const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
-    const rnnrt_product p = {.m = m, .x = x, .ldx = ldx};
-    all_blocks(KERNEL(rows_f32), &p, n, F32_BLOCKS_MANY, block0, block1, bias, y, ldy);
 }
 
 /* Four columns of a tile, w: [blocks][C/4][16][4], q: [rows][ldx], both from these columns on. */

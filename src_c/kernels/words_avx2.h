@@ -8,10 +8,10 @@
 #define LANES 8
 
 /* f32, one row: 2 blocks * 2 vectors * (even, odd) = 8 sums in flight cover the 3-4 cycles of an addition.
- * Many rows: 2 vectors * 2 rows * (even, odd) = 8. */
+ * Many rows: 2 vectors * 3 rows * (even, odd) = 12, 2 for weights, one for x, one for a product. */
 #define F32_BLOCKS 2
 #define F32_BLOCKS_MANY 1
-#define F32_ROWS 2
+#define F32_ROWS 3
 
 typedef __m256 vf;
 typedef __m256i vi;
