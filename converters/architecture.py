@@ -24,6 +24,7 @@ of the input.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -308,11 +309,13 @@ def _one_stack(checkpoint: Checkpoint, prefix: str, cell: str | None) -> Graph:
         return _only(checkpoint, stacks[0])
     if not stacks:
         return from_arrays(checkpoint.arrays(prefix), prefix)
-    hint = "choose one of them (--cell NAME), or describe the layers (--architecture FILE.toml)"
-    problems = [Problem(s.name, s.op or "RNN", f"one of {len(stacks)} recurrent layers; {hint}") for s in stacks[1:]]
-    problems += [Problem(name, "tensor", f"belongs to no recurrent layer; {hint}") for name in rest]
-    listed = "\n".join(f"  {p}" for p in problems)
-    raise UnsupportedError(f"how the tensors of this checkpoint are connected is not in it:\n{listed}", problems)
+    problems = [Problem(s.name, s.op or "RNN", f"one of {len(stacks)} recurrent layers") for s in stacks[1:]]
+    problems += [Problem(name, "tensor", "belongs to no recurrent layer") for name in rest]
+    choices = [f"--cell {shlex.quote(s.name)}" for s in stacks if s.name]
+    hint = f"choose one recurrent layer ({' or '.join(choices)}), or describe the layers (--architecture FILE.toml)"
+    listed = "\n".join([*(f"  {p}" for p in problems), f"  hint: {hint}"])
+    message = f"how the tensors of this checkpoint are connected is not in it:\n{listed}"
+    raise UnsupportedError(message, problems, [hint])
 
 
 def _only(checkpoint: Checkpoint, stack: Stack) -> Graph:

@@ -573,16 +573,22 @@ def test_l2_norm_with_epsilon_is_torch_normalize(tmp_path: Path) -> None:
     np.testing.assert_allclose(rnnrt.load(tmp_path / "m.rnnrt")(x), expected, rtol=0, atol=1e-6)
 
 
-def problems(*arguments: Any, **options: Any) -> list[str]:
+def refusal(*arguments: Any, **options: Any) -> UnsupportedError:
     with pytest.raises(UnsupportedError) as caught:
         architecture.load(*arguments, **options)
-    return [str(problem) for problem in caught.value.problems]
+    return caught.value
+
+
+def problems(*arguments: Any, **options: Any) -> list[str]:
+    return [str(problem) for problem in refusal(*arguments, **options).problems]
 
 
 def test_a_network_without_a_description_is_explained(net: tuple[Net, Path]) -> None:
     found = problems(net[1], prefix="net.")
     assert any("LSTM 'net.cell': one of 2 recurrent layers" in p for p in found)
-    assert any("tensor 'net.head.weight': belongs to no recurrent layer" in p for p in found)
+    assert "tensor 'net.head.weight': belongs to no recurrent layer" in found
+    (hint,) = refusal(net[1], prefix="net.").hints
+    assert "(--cell net.rnn or --cell net.cell), or describe the layers (--architecture FILE.toml)" in hint
 
 
 def test_all_faults_of_a_description_are_listed(net: tuple[Net, Path]) -> None:
