@@ -283,12 +283,9 @@ def plan(
     Raises
     ------
     ValueError
-        Unknown mode or precision, or a pattern that matches no layer.
+        Unknown mode or precision, a pattern that matches no layer, or layers to keep where all of them stay f32.
     """
-    if mode not in MODES:
-        raise ValueError(f"unknown quantization '{mode}'; known are {', '.join(PRECISIONS)}")
-    if unknown := sorted({name for _, name in precisions} - PRECISIONS.keys()):
-        raise ValueError(f"unknown precision {', '.join(unknown)}; known are {', '.join(PRECISIONS)}")
+    _check_words(graph, mode, keep_float, precisions)
     made = Plan(mode, known=KnownRows(graph.quantized))
     asked = [*precisions, *((pattern, "f32") for pattern in keep_float)]
     unused = dict.fromkeys(pattern for pattern, _ in asked)
@@ -338,6 +335,15 @@ def plan(
         patterns = " and no layer ".join(f"'{pattern}'" for pattern in unused)
         raise ValueError(f"no layer matches {patterns}; the layers are {', '.join(names) or 'none'}")
     return made
+
+
+def _check_words(graph: ir.Graph, mode: str, keep_float: Sequence[str], precisions: Sequence[tuple[str, str]]) -> None:
+    if mode not in MODES:
+        raise ValueError(f"unknown quantization '{mode}'; known are {', '.join(PRECISIONS)}")
+    if unknown := sorted({name for _, name in precisions} - PRECISIONS.keys()):
+        raise ValueError(f"unknown precision {', '.join(unknown)}; known are {', '.join(PRECISIONS)}")
+    if keep_float and mode == "float" and not precisions and not graph.quantized:
+        raise ValueError("--keep-float is for --quantize, --precision and quantized models: here all layers stay f32")
 
 
 def _exact(known: Sequence[Rows | None]) -> bool:

@@ -47,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["verify", FILE, "--against", ONNX, "--architecture", "x.toml"], "--architecture is for checkpoints"),
         (["convert", NPZ, "--list", "-o", "y.rnnrt"], "--output is not for --list"),
         (["convert", NPZ, "--list", "--quantize", "int8"], "--quantize is not for --list"),
+        (["convert", ONNX, "-o", "y.rnnrt", "--keep-float", "the_*"], "--keep-float is for --quantize, --precision"),
         (["convert", ONNX, "--list"], "--list is for checkpoints; `rnnrt inspect gru.onnx` shows"),
         (["bench", FILE, "--plot", "x.svg"], "--plot is for --compare"),
         (["bench", FILE, "--hidden", "64"], "--hidden is for --compare"),
