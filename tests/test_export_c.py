@@ -155,6 +155,16 @@ def test_usage_errors(options: list[str], message: str, tmp_path: Path) -> None:
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize("inside", ["", "deeper/c"])
+def test_a_file_where_the_folder_is_to_be_is_refused_before_any_work(inside: str, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "not-even-read.rnnrt"), "-o", str(taken / inside)])
+    assert result.exit_code == 2
+    assert "taken' is a file, a folder is to be written" in " ".join(result.output.split())
+    assert taken.read_text() == "mine"
+
+
 def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.rnnrt").write_bytes((GOLDEN / "gru_f32.rnnrt").read_bytes()[:-1])
     command = [sys.executable, "-m", "rnnrt.cli", "export", str(tmp_path / "x.rnnrt"), "-o", str(tmp_path / "c")]

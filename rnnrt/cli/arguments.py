@@ -63,6 +63,13 @@ def refuse_inputs(option: str, target: str | os.PathLike[str], *inputs: str | os
                 raise click.UsageError(f"{option}: {error}") from error
 
 
+def refuse_file_as_folder(target: Path) -> None:
+    """End with a usage error where a folder can't be made since it, or one that it is to be in, is a file."""
+    there = next((path for path in (target, *target.parents) if path.exists()), None)
+    if there is not None and not there.is_dir():
+        raise click.UsageError(f"-o: '{there}' is a file, a folder is to be written")
+
+
 def pairs(option: str, given: Sequence[str], parse: Callable[[str], Parsed]) -> dict[str, Parsed]:
     """``name=value`` options as a dict. The name ends at the last ``=`` (ONNX names may contain it, values don't)."""
     found: dict[str, Parsed] = {}

@@ -12,7 +12,7 @@ import numpy as np
 import rnnrt
 from rnnrt.arrays import Array, TensorInfo
 from rnnrt.cli import output
-from rnnrt.cli.arguments import refuse_inputs, usage_errors
+from rnnrt.cli.arguments import refuse_file_as_folder, refuse_inputs, usage_errors
 from rnnrt.cli.exits import json_option
 from rnnrt.cli.sources import load_model
 
@@ -45,6 +45,7 @@ def export(
     sizes as constants (no malloc), a Makefile and a CMakeLists.txt, and a main.c that runs stored input and compares
     every bit of the output.
     """
+    refuse_file_as_folder(target)
     model = load_model(file)
     from rnnrt.converters import export_c
     from rnnrt.converters.write import save
