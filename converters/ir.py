@@ -8,6 +8,7 @@ once they are constant, see `simplify`).
 from __future__ import annotations
 
 import enum
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -185,3 +186,22 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.op} '{self.node}'" if self.node else self.op
         return f"{where}: {self.attribute + ': ' if self.attribute else ''}{self.reason}"
+
+
+@dataclass(frozen=True)
+class Misfit(Problem):
+    """An operator refused its inputs: with other sizes of the model's inputs it may take them."""
+
+
+@dataclass(frozen=True)
+class Undecided(Problem):
+    """Which branch is taken is up to an input of one number, ``input``; ``value`` as text is one it may have."""
+
+    input: str = ""
+    value: str = ""
+    """Empty where none is known."""
+
+    def hint(self) -> Note:
+        """How to decide it."""
+        option = "--set " + shlex.quote(f"{self.input}={self.value or 'VALUE'}")
+        return Note(f"'{self.input}' selects a variant: fix it with {option}, or what else it can be", option)

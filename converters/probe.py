@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .ir import Dim, Graph, Node, Problem, Shape, Sym
+from .ir import Dim, Graph, Misfit, Node, Problem, Shape, Sym, Undecided
 from .lower import LOWERINGS
 from .lowering import Operands
 from .reference import evaluate_node
@@ -24,7 +24,6 @@ PerProbe: TypeAlias = "list[Array | None]"
 # (time, batch). Differences and quotients of the times are not those of the batches, so that no size is mistaken.
 # The last one checks that a single step of a single stream works.
 PROBES = ((7, 2), (12, 5), (1, 1))
-SET = "--set"
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 LONG_PROBES = ((67, 2), (112, 5), (1, 1))  # for graphs that need more steps than the first ones have
 
@@ -43,7 +42,7 @@ class Evaluation:
     constants: dict[str, Array] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    failed: list[Problem] = field(default_factory=list)  # an operator refused its inputs: perhaps too few steps
+    failed: list[Misfit] = field(default_factory=list)  # perhaps there were too few steps
     notes: list[str] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
     _inputs: set[str] = field(default_factory=set)
@@ -193,7 +192,7 @@ class Evaluation:
         else:
             time, batch = self.probes[p]
             where = f"with {time} time steps and batch {batch}: " if len(self.probes) > 1 else ""
-            self.failed.append(Problem(node.name, node.op, f"{where}{error}"))
+            self.failed.append(Misfit(node.name, node.op, f"{where}{error}"))
 
     def _fold(self, node: Node) -> bool:
         """Turn the outputs into constants if every probe agrees on them."""
@@ -229,10 +228,10 @@ class Evaluation:
         known = self.known(condition)
         branches = {True: node.attrs.get("then_branch"), False: node.attrs.get("else_branch")}
         choices = {bool(a.reshape(-1)[0]) for _, a in known if a.size}
+        if not known:
+            return None  # something before it has failed: that is the problem
         if condition in self.data:
-            if known:
-                reason = f"which branch is taken depends on {self._told_by(condition)}"
-                self.problems.append(Problem(node.name, node.op, reason, "cond"))
+            self.problems.append(self._undecided(node, condition))
             return None
         if len(choices) != 1:
             reason = "which branch is taken depends on the number of time steps or the batch: say both with --shape"
@@ -244,23 +243,31 @@ class Evaluation:
             return None
         return branch
 
-    def _told_by(self, condition: str) -> str:
-        """What a condition depends on: inputs, and how to give one of one number its value."""
+    def _undecided(self, node: Node, condition: str) -> Problem:
+        """What the condition of an `If` depends on, and a value for it where that is one input of one number."""
         producers = {o: n for n in self.nodes for o in n.outputs if o}
         wanted, inputs, numbers = [condition], list[str](), list[str]()
         for name in wanted:  # it grows
-            node = producers.get(name)
-            if node is None:
+            producer = producers.get(name)
+            if producer is None:
                 inputs += [name] if name in self._inputs else []
                 continue
-            if node.op in _COMPARISONS:
-                known = [self.constants[n] for n in node.inputs if n in self.constants]
-                numbers += [str(array.reshape(-1)[0]) for array in known if array.size == 1]
-            wanted += [n for n in node.inputs if n and n not in wanted]
+            if producer.op in _COMPARISONS:
+                known = [self.constants[n] for n in producer.inputs if n in self.constants]
+                numbers += [_as_text(array.reshape(-1)[0]) for array in known if array.size == 1]
+            wanted += [n for n in producer.inputs if n and n not in wanted]
         named = " and ".join(f"input '{name}'" for name in inputs) or f"'{condition}'"
+        reason = "which branch is taken depends on"
         if len(inputs) != 1 or any(array is None or array.size != 1 for array in self.values[inputs[0]]):
-            return f"the data of {named}"
-        return f"{named}: {SET} {inputs[0]}={numbers[0] if len(numbers) == 1 else 'VALUE'}, or what else it can be"
+            return Problem(node.name, node.op, f"{reason} the data of {named}", "cond")
+        value = numbers[0] if len(numbers) == 1 else ""
+        return Undecided(node.name, node.op, f"{reason} {named}", "cond", input=inputs[0], value=value)
+
+
+def _as_text(number: Any) -> str:
+    """A number as it is written on the command line: 16000, whatever it was cast to in the graph."""
+    value = float(number)
+    return str(int(number)) if value.is_integer() else str(value)
 
 
 def same(a: Array, b: Array) -> bool:

@@ -326,7 +326,10 @@ def _concat(c: _Call) -> list[Array]:
 
 
 def _gather(c: _Call) -> list[Array]:
-    return [np.take(c.x(0), c.x(1).astype(np.int64), int(c.attr("axis", 0)))]
+    x, indices, axis = c.x(0), c.x(1).astype(np.int64), int(c.attr("axis", 0))
+    if indices.size and not x.shape[axis]:
+        raise ValueError(f"data has shape {x.shape}: along axis {axis} there is nothing to take")
+    return [np.take(x, indices, axis)]
 
 
 def _pad(c: _Call) -> list[Array]:

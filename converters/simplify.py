@@ -6,6 +6,7 @@ batches. What is left has its parameters (axes, starts, shape, ...) as attribute
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from ..errors import UnsupportedError
 from . import dims as dims_of_inputs
 from . import fuse, probe, quantized_ops, support
-from .ir import SYMBOLIC, Dim, Graph, Node, Note, Problem, Shape, Size, Sym, Value
+from .ir import SYMBOLIC, Dim, Graph, Misfit, Node, Note, Problem, Shape, Size, Sym, Undecided, Value
 from .rewrite import reshape_to
 from .told import shape_word
 
@@ -60,6 +61,16 @@ def simplify(
     graph = quantized_ops.to_float(graph)
     given = {name: np.asarray(value) for name, value in (set_values or {}).items()}
     wanted = dict(shapes or {})
+    result, problems = _simplified(graph, given, wanted, batch)
+    if problems or result is None:
+        raise _refusal(graph, problems, given, wanted, batch)
+    return result
+
+
+def _simplified(
+    graph: Graph, given: Mapping[str, Array], wanted: Mapping[str, tuple[int | str, ...]], batch: int | None
+) -> tuple[Graph | None, list[Problem]]:
+    """With any batch, else with a batch of 1 where that is left open and does better."""
     result, problems = _attempt(graph, given, wanted, batch)
     symbolic = result is not None and any(Sym.BATCH in (v.shape or ()) for v in result.inputs)
     if batch is None and (problems or (symbolic and _unknown(result))):
@@ -69,11 +80,28 @@ def simplify(
             why = problems[0] if problems else "shapes that are a product of time and batch"
             fixed.notes.append(Note(f"batch is fixed to 1, because of {why}", "--batch 1"))
             result, problems = fixed, remaining
-    if problems or result is None:
-        hints = list(_hints(graph, problems, given, wanted, batch))
-        lines = [f"  {p}" for p in problems] + [f"  hint: {h}" for h in hints]
-        raise UnsupportedError("this model can't be converted:\n" + "\n".join(lines), problems, hints)
-    return result
+    return result, problems
+
+
+def _refusal(
+    graph: Graph,
+    problems: Sequence[Problem],
+    given: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int | str, ...]],
+    batch: int | None,
+) -> UnsupportedError:
+    """Everything that is missing: where inputs decide which branch is taken, also what is missing behind it."""
+    decided, undecided = dict(given), list[Problem]()
+    while new := {p.input: p for p in problems if isinstance(p, Undecided) and p.value and p.input not in decided}:
+        decided |= {name: np.asarray(float(p.value)) for name, p in new.items()}
+        undecided += new.values()
+        problems = _simplified(graph, decided, shapes, batch)[1]
+    problems = [*undecided, *problems]
+    hints = list(dict.fromkeys([p.hint() for p in problems if isinstance(p, Undecided)]))
+    if len(hints) < len(problems) and not all(p.usage for p in problems):
+        hints += _hints(graph, problems, decided, shapes, batch)
+    lines = [f"  {p}" for p in problems] + [f"  hint: {h}" for h in hints]
+    return UnsupportedError("this model can't be converted:\n" + "\n".join(lines), problems, hints)
 
 
 def _hints(
@@ -82,21 +110,30 @@ def _hints(
     given: Mapping[str, Array],
     shapes: Mapping[str, tuple[int | str, ...]],
     batch: int | None,
-) -> Iterator[str]:
-    """What the caller could still say about the inputs of a graph that does not convert, and no problem names yet."""
-    if problems and all(probe.SET in problem.reason for problem in problems):
-        return  # then one thing at a time: the rest of the graph has not been seen
+) -> Iterator[Note]:
+    """What the caller could still say about the inputs of a graph that does not convert, and no problem names yet.
+
+    Their options are empty where an operator is missing, since then nothing helps that can be said.
+    """
     guessed = dims_of_inputs.assign(graph, shapes, batch, given).shapes
+    helps = all(support.is_known(p.op) or p.op in ("input", "output") for p in problems)
     for value in graph.inputs:
-        declared = tuple(graph.declared.get(value.name, value.shape or ()))
-        if value.dtype.kind in "iub" and declared in ((), (1,)) and value.name not in given:
-            yield f"'{value.name}' is one {value.dtype}: if it selects a variant, fix it with --set {value.name}=VALUE"
-        elif value.name not in shapes and Sym.TIME in guessed.get(value.name, ()):
+        name, declared = value.name, tuple(graph.declared.get(value.name, value.shape or ()))
+        if value.dtype.kind in "iub" and declared in ((), (1,)) and name not in given:
+            option = f"--set {shlex.quote(name + '=VALUE')}"
+            text = f"'{name}' is one {value.dtype}: if it selects a variant, fix it with {option}"
+            yield Note(text, option if helps else "")
+        elif name in shapes and any(isinstance(p, Misfit) for p in problems):
+            option = f"--shape {shlex.quote(shape_word(name, shapes[name]))}"
+            yield Note(f"the model can't compute with {option}: another size may fit")
+        elif name not in shapes and Sym.TIME in guessed.get(name, ()):
             open_dims = ["N" if isinstance(d, str) or d == Sym.TIME else d for d in declared]
-            yield (
-                f"'{value.name}' is declared as {dims_of_inputs.show(declared)}: if not all of it is time and batch, "
-                f"say so with --shape {shape_word(value.name, open_dims)}, each N a number, T (time) or B (batch)"
+            likely = [1 if d is Sym.BATCH else "N" if d is Sym.TIME else d for d in guessed[name]]
+            text = (
+                f"'{name}' is declared as {dims_of_inputs.show(declared)}: if not all of it is time and batch, "
+                f"say so with --shape {shape_word(name, open_dims)}, each N a number, T (time) or B (batch)"
             )
+            yield Note(text, f"--shape {shlex.quote(shape_word(name, likely))}" if helps else "")
 
 
 def _unknown(graph: Graph | None) -> int:
@@ -120,6 +157,8 @@ def _attempt(
         failed = []  # what comes behind a branch that was not taken fails for want of it
     problems = [p for p in (*evaluation.problems, *failed) if p.node in finisher.needed]
     problems += finisher.problems
+    if not problems and any(n.op == "If" for n in evaluation.nodes):
+        problems = [*evaluation.problems, *evaluation.failed]  # why its condition is not known
     try:
         fuse.fuse(result)
     except Exception:  # rewriting relies on operators whose inputs fit them; where they do not, the problems say so

@@ -86,12 +86,16 @@ def check(graph: Graph) -> list[Problem]:
     return problems
 
 
+def is_known(op: str) -> bool:
+    """Can an operator of this name be converted, at least in some graphs?"""
+    return op in (OPERATORS.keys() | LOWERINGS.keys() | {"If"}) - FLOAT_ONLY
+
+
 def _operator(graph: Graph, node: Node) -> list[tuple[str, str]]:
     if node.domain:
         return [("", f"the operator of domain '{node.domain}' is not supported")]
     if node.op.startswith(UNKNOWN):  # what it reads could not be computed, so only its name can be judged
-        known = node.op.removeprefix(UNKNOWN) in (OPERATORS.keys() | LOWERINGS.keys() | {"If"}) - FLOAT_ONLY
-        return [] if known else [("", "the operator is not supported")]
+        return [] if is_known(node.op.removeprefix(UNKNOWN)) else [("", "the operator is not supported")]
     if node.op in _CHECKS:
         return _CHECKS[node.op](graph, node)
     return [] if node.op in SIMPLE else [("", _ONLY_LOWERED.get(node.op, "the operator is not supported"))]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import wave
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,8 @@ def test_every_command_is_there_and_explains_itself(invoke: Invoke) -> None:
         assert result.exit_code == 0
         assert "--json" in result.stdout
     assert "..." not in overview.stdout.split("Commands:")[1], "a first line is cut off"
+    assert "into a verified file.\n" in in_process_of_its_own("--help", COLUMNS="80").stdout
+    assert "Required" in invoke("convert", "--help").stdout.partition("--output")[2].partition("--list ")[0]
 
 
 def test_version(invoke: Invoke) -> None:
@@ -134,7 +138,7 @@ def test_a_missing_package_is_named_with_how_to_get_it() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "rnnrt: this needs rich, not installed here: pip install rich\n"
+    assert done.stderr == "rnnrt: this needs rich, not installed here: pip install 'rnnrt[convert]'\n"
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "google", "matplotlib"])
@@ -150,7 +154,8 @@ def test_a_missing_optional_package_is_one_line(tmp_path: Path, source: Path, pa
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.splitlines() == [f"error: this needs {package}, not installed here: pip install {package}"]
+    what = "'rnnrt[convert]'" if package.startswith("onnx") else package
+    assert done.stderr.splitlines() == [f"error: this needs {package}, not installed here: pip install {what}"]
 
 
 # ---- convert, verify ----
@@ -245,18 +250,72 @@ def test_what_could_still_be_said_is_hinted_at(invoke: Invoke, models_dir: Path,
     assert "--set sr=" in result.stderr
     assert "--shape input=N,N, each N a number, T (time) or B (batch)" in result.stderr
     assert "--shape state" not in result.stderr
-    assert "LSTM" not in result.stderr, "what a probe found behind a branch that was not taken"
+    assert "If '" not in result.stderr, "branches whose condition could not be computed are no reason"
+    assert "LSTM '/model/decoder/rnn/LSTM': with 67 time steps and batch 2: X has shape (1, 1, 2" in result.stderr
+
+
+def test_a_model_that_lacks_nothing_but_an_operator_has_no_command_to_copy(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("convert", gru_onnx(tmp_path / "odd.onnx", bad=["Sinh"]), "-o", tmp_path / "out.rnnrt")
+    assert result.exit_code == 3
+    assert "all of it at once" not in result.stderr
+
+
+def test_an_unknown_input_is_all_that_is_told(invoke: Invoke, tmp_path: Path, source: Path) -> None:
+    result = invoke("convert", source, "-o", tmp_path / "out.rnnrt", "--set", "sr=16000")
+    assert result.exit_code == 2
+    first, problem = result.stderr.splitlines()
+    assert first == "error: these options do not fit the model: 1 problem"
+    assert problem == "  input 'sr': the model has no such input; it has ['x']"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cause"),
+    [
+        ("silero_vad.onnx", ["sr=44100", "input=1,576"], "LSTM: X has shape (1, 1, 1, 128, 2)"),
+        ("silero_vad.onnx", ["sr=16000", "input=1,2000"], "LSTM: X has shape (1, 1, 1, 128, 4)"),
+        ("silero_vad_op18_ifless.onnx", ["sr=16000", "input=1,64"], "Gather: data has shape (1, 128, 0): along axis 2"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_told_with_their_cause(
+    invoke: Invoke, models_dir: Path, tmp_path: Path, name: str, options: Sequence[str], cause: str
+) -> None:
+    given = ["--set", options[0], "--shape", options[1]]
+    result = invoke("convert", models_dir / name, "-o", tmp_path / "out.rnnrt", *given)
+    assert result.exit_code == 3
+    first, problem, hint = result.stderr.splitlines()
+    assert first.endswith("1 problem")
+    operator, _, reason = cause.partition(": ")
+    assert problem.startswith(f"  {operator} '")
+    assert reason in problem
+    assert hint == f"  hint: the model can't compute with --shape {options[1]}: another size may fit"
+
+
+def test_sizes_that_are_missing_are_asked_for(invoke: Invoke, models_dir: Path, tmp_path: Path) -> None:
+    source = models_dir / "silero_vad_op18_ifless.onnx"
+    result = invoke("convert", source, "-o", tmp_path / "out.rnnrt", "--set", "sr=16000")
+    assert "with 67 time steps and batch 2: data has shape (2, 128, 0): along axis 2" in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("--set sr=16000 --shape input=1,N")
 
 
 def test_an_input_that_decides_which_branch_is_taken_is_named(invoke: Invoke, models_dir: Path, tmp_path: Path) -> None:
     source, target = models_dir / "silero_vad.onnx", tmp_path / "out.rnnrt"
     result = invoke("convert", source, "-o", target)
     assert result.exit_code == 3
-    first, problem = result.stderr.splitlines()
-    assert first == "error: this model can't be converted: 1 problem"
-    assert "which branch is taken depends on input 'sr': --set sr=16000, or what else it can be" in problem
-    options = ["--set", "sr=16000", "--shape", "input=1,576"]
-    assert invoke("convert", source, "-o", target, *options).exit_code == 0
+    first, problem, behind, *hints, command = result.stderr.splitlines()
+    assert first == "error: this model can't be converted: 2 problems"
+    assert problem.endswith("cond: which branch is taken depends on input 'sr'")
+    assert "with 67 time steps" in behind
+    assert "hint: 'sr' selects a variant: fix it with --set sr=16000, or what else it can be" in hints[0]
+    assert "say so with --shape input=N,N" in hints[1]
+    told, _, words = command.partition("): ")
+    assert told == "  all of it at once (N: how many numbers one step takes"
+    program, *arguments = shlex.split(words.replace("N", "576"))
+    assert program == "rnnrt"
+    assert arguments == ["convert", str(source), "-o", str(target), "--set", "sr=16000", "--shape", "input=1,576"]
+    assert invoke(*arguments).exit_code == 0
+    found = document(invoke("convert", source, "-o", tmp_path / "other.rnnrt", "--json"), "convert")["error"]
+    assert found["command"].endswith("--set sr=16000 --shape input=1,N")
+    assert len(found["problems"]) == len(found["hints"]) == 2
     # what was told is in the file
     verified = invoke("verify", target, "--against", source)
     assert verified.exit_code == 0, verified.output

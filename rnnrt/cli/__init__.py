@@ -11,6 +11,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 _NEEDED = ("click", "rich")
+_EXTRA = "convert"
+_IN_EXTRA = (*_NEEDED, "onnx", "onnxruntime", "safetensors", "tomli")
+
+
+def how_to_install(package: str) -> str:
+    """The command that brings a package that is missing, and with it all others of the same extra of ours."""
+    return f"pip install 'rnnrt[{_EXTRA}]'" if package in _IN_EXTRA else f"pip install {package}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         names = " and ".join(missing)
-        print(f"rnnrt: this needs {names}, not installed here: pip install {' '.join(missing)}", file=sys.stderr)
+        print(f"rnnrt: this needs {names}, not installed here: {how_to_install(missing[0])}", file=sys.stderr)
         return 2
     from rnnrt.cli.app import run_app
 

@@ -43,7 +43,9 @@ def verification_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", "target", type=click.Path(path_type=Path), help="The .rnnrt file to write.")
+@click.option(
+    "-o", "--output", "target", type=click.Path(path_type=Path), help="The file to write. Required, but for --list."
+)
 @click.option("--list", "listing", is_flag=True, help="Only list what is in a checkpoint: tensors, recurrent layers.")
 @click.option(
     "--quantize",
@@ -83,7 +85,7 @@ def convert(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Convert an ONNX model or a checkpoint, SOURCE, to a verified file.
+    """Turn an ONNX model or a checkpoint into a verified file.
 
     The result is compared with onnxruntime and with float64 over the same input. Nothing is written when that fails
     (exit code 1) or something is not supported (3: all of it is listed).

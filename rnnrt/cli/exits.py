@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import re
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,7 +12,7 @@ import click
 from rich.markup import escape
 
 import rnnrt
-from rnnrt.cli import output
+from rnnrt.cli import how_to_install, output
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +42,11 @@ class Exit(enum.IntEnum):
 
 class ErrorMappingGroup(click.Group):
     """A group whose commands end with an `Exit` code and a message instead of a traceback for expected errors."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what the user wrote, to show it again with what is missing."""
+        ctx.meta["rnnrt.words"] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; expected exceptions are reported and end with their exit code."""
@@ -71,11 +78,27 @@ def _report(ctx: click.Context, error: Exception) -> Exit | None:
     code, lines, details = _explain(error)
     if code is None:
         return None
+    if command := _completed(ctx, error):
+        lines.append(f"  {_all_at_once(command)}: {command}")
+        details["command"] = command
     console = output.stderr()
     for line in lines:
         console.print(f"[red]error[/]: {escape(line)}" if line is lines[0] else escape(line))
     _print_json(ctx, code, {"type": type(error).__name__, "message": lines[0], **details})
     return code
+
+
+def _completed(ctx: click.Context, error: Exception) -> str:
+    """What the user wrote with all that is still to be said, N and VALUE for what is not known; empty: nothing is."""
+    options = [hint.option for hint in getattr(error, "hints", ()) if getattr(hint, "option", "")]
+    return " ".join(["rnnrt", shlex.join(ctx.meta["rnnrt.words"]), *options]) if options else ""
+
+
+def _all_at_once(command: str) -> str:
+    """What `_completed` is, and what is to be put in."""
+    meaning = {"N": "N: how many numbers one step takes", "VALUE": "VALUE: a number"}
+    found = [text for word, text in meaning.items() if re.search(rf"[=,]{word}\b", command)]
+    return f"all of it at once ({'; '.join(found)})" if found else "all of it at once"
 
 
 def _print_json(ctx: click.Context, code: Exit, error: dict[str, Any]) -> None:
@@ -97,7 +120,8 @@ def _explain(error: Exception) -> tuple[Exit | None, list[str], dict[str, Any]]:
         package = (error.name or "").partition(".")[0]
         if package in ("", "rnnrt"):  # a fault of ours
             return None, [], {}
-        return Exit.USAGE, [f"this needs {package}, not installed here: pip install {package}"], {"missing": package}
+        install = how_to_install(package)
+        return Exit.USAGE, [f"this needs {package}, not installed here: {install}"], {"missing": package}
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         where = f"{error.filename}: " if error.filename else ""
         return Exit.BAD_FILE, [f"{where}{error.strerror or error}"], {"file": error.filename}
