@@ -20,23 +20,47 @@
 #define S4_ROWS 2
 #define S8_SUMS 8
 
+/* |x|, and all ones where x is negative. */
 typedef struct vx {
-    __m256i x, magnitude;
+    __m256i magnitude, negative;
 } vx;
 
 RNNRT_INLINE TARGET vx vx_set(const int8_t *q) {
     int32_t four;
     memcpy(&four, q, sizeof four);
     const __m256i x = _mm256_set1_epi32(four);
-    const vx y = {x, _mm256_abs_epi8(x)};
+    const vx y = {_mm256_abs_epi8(x), _mm256_cmpgt_epi8(_mm256_setzero_si256(), x)};
     return y;
 }
 
-/* w * x = (w with the sign of x) * |x|. Pairs: 2 * 127 * 127 = 32258 < 2^15, so that maddubs never saturates. */
+/* w * x = -w * |x| where x is negative, and -w = ~w + 1: ~w * |x| leaves |x| out, in every row. PSIGNB would give -w, but on
+ * the two units that PMADDUBSW and PMADDWD keep busy. Pairs: 2 * 128 * 127 = 32512 < 2^15, so that PMADDUBSW never saturates.
+ * Around the addition's intrinsic gcc 12 keeps half of a tile's sums in memory. */
 RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x) {
-    const __m256i signed_w = _mm256_sign_epi8(_mm256_loadu_si256((const __m256i *)(const void *)w), x.x);
+    const __m256i signed_w = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(const void *)w), x.negative);
     const __m256i pairs = _mm256_maddubs_epi16(x.magnitude, signed_w);
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    const __m256i four = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    __asm__("vpaddd %1, %0, %0" : "+x"(acc) : "x"(four));
+    return acc;
+}
+
+/* The sum of |x| over negative x. */
+#define S8_LEFT_OUT left_out
+RNNRT_INLINE TARGET int32_t left_out(const int8_t *q, uint32_t n) {
+    const __m128i zero = _mm_setzero_si128();
+    __m128i sums = zero;
+    uint32_t c = 0;
+    for (; c + 16 <= n; c += 16) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(q + c));
+        sums = _mm_add_epi32(sums, _mm_sad_epu8(_mm_max_epi8(_mm_sub_epi8(zero, x), zero), zero));
+    }
+    for (; c < n; c += 4) {
+        int32_t four;
+        memcpy(&four, q + c, sizeof four);
+        const __m128i x = _mm_cvtsi32_si128(four);
+        sums = _mm_add_epi32(sums, _mm_sad_epu8(_mm_max_epi8(_mm_sub_epi8(zero, x), zero), zero));
+    }
+    return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32(sums, 2)));
 }
 
 RNNRT_INLINE TARGET vi vi_start(const int32_t *row_sum) {

@@ -4,6 +4,7 @@
  *   vi_dot4(acc, w, x)    acc[l] + sum over k < 4 of w[4 * l + k] * q[k];  w: [LANES][4]
  *   VI_DOT4_ROWS          a better one for many rows of x, if there is one
  *   vi_start(row_sum)     what an accumulator must start from, row_sum: [LANES]: 0 or a correction
+ *   S8_LEFT_OUT(q, n)     what vi_dot4 leaves out of each sum over the columns of q [n], if it does; n a multiple of 4
  *   S8_BLOCKS, S8_BLOCKS_MANY, S8_ROWS
  *                         the tile: row blocks by rows of x, for one row of x and for many
  *   S8_SUMS               accumulators that keep the integer products busy: a smaller tile takes two for each output
@@ -18,6 +19,9 @@
 
 #include "simd_math.h"
 
+#if !defined(S8_LEFT_OUT)
+#define S8_LEFT_OUT(q, n) 0
+#endif
 #if !defined(VI_DOT4_ROWS)
 #define VI_DOT4_ROWS vi_dot4
 #endif
@@ -87,17 +91,19 @@ RNNRT_INLINE TARGET void s8_columns(const rnnrt_product *p, const int8_t *w, siz
     }
 }
 
-/* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start brings in wraps and is taken out again. */
+/* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start and S8_LEFT_OUT bring in wraps and is taken out again. */
 RNNRT_INLINE TARGET void s8_tile(const rnnrt_product *p, uint32_t row, uint32_t block, int blocks, int rows, target t) {
     const uint32_t groups = RNNRT_PAD(p->m->cols, 4u) / 4u;
     const size_t block_bytes = (size_t)groups * 64u;
     const int8_t *w = p->m->w8 + block * block_bytes;
     const int8_t *q = p->q + row * p->ldx;
     const int outputs = blocks * VECTORS * rows, second = outputs * 2 <= S8_SUMS;
-    vi acc[MAX_TILE], more[MAX_TILE];
+    vi acc[MAX_TILE], more[MAX_TILE], rest[S8_ROWS];
+    RNNRT_UNROLL
+    for (int i = 0; i < rows; i++) { rest[i] = vi_set(S8_LEFT_OUT(q + (size_t)i * p->ldx, groups * 4u)); }
     RNNRT_UNROLL
     for (int k = 0; k < outputs; k++) {
-        acc[k] = vi_start(p->m->row_sum + block * 16u + k / rows * LANES);
+        acc[k] = vi_add(vi_start(p->m->row_sum + block * 16u + k / rows * LANES), rest[k % rows]);
         more[k] = vi_set(0);
     }
     uint32_t left = groups;
