@@ -60,33 +60,35 @@ static int32_t group_start(const int8_t *q) {
     return -8 * ((int32_t)(sum * one >> 48) - 128 * (int32_t)RNNRT_GROUP); /* the top lane adds up all: <= 32 * 255 */
 }
 
-/* Once, before the rows of the matrix are divided. */
-static void quantize(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n, void *scratch) {
-    const uint32_t cols = p->m->cols, groups = groups_of(cols);
-    float *scale = (float *)scratch;
-    int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
-    const size_t ldq = p->m->w4 ? (size_t)groups * RNNRT_GROUP : RNNRT_PAD((size_t)cols, 4u);
-    int32_t *start = (int32_t *)(void *)(q + ALIGNED(n * ldq));
-    for (uint32_t i = 0; i < n; i++) {
-        int8_t *row = q + i * ldq;
-        scale[i] = k->quantize_s8(x + i * ldx, cols, row);
-        if (!p->m->w4) { continue; }
-        const size_t done = RNNRT_PAD((size_t)cols, 4u);
-        memset(row + done, 0, ldq - done);
-        for (uint32_t g = 0; g < groups; g++) { start[(size_t)i * groups + g] = group_start(row + g * RNNRT_GROUP); }
+/* What s4 needs beside quantized rows: whole groups of columns, and the start of each. */
+static void set_groups(rnnrt_product *p, int8_t *q, uint32_t n, int32_t *start) {
+    const size_t done = RNNRT_PAD((size_t)p->m->cols, 4u), groups = p->ldx / RNNRT_GROUP;
+    for (uint32_t i = 0; i < n; i++, q += p->ldx, start += groups) {
+        memset(q + done, 0, p->ldx - done);
+        for (size_t g = 0; g < groups; g++) { start[g] = group_start(q + g * RNNRT_GROUP); }
     }
-    p->q = q;
-    p->xscale = scale;
-    p->start = start;
-    p->ldx = ldq;
 }
 
+/* Once, before the rows of the matrix are divided. */
 void rnnrt_product_set(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n,
                        void *scratch) {
     p->x = x;
     p->q = NULL;
     p->ldx = ldx;
-    if (!p->m->w32 && !p->m->w16) { quantize(k, p, x, ldx, n, scratch); }
+    if (p->m->w32 || p->m->w16) { return; }
+    const uint32_t cols = p->m->cols;
+    const size_t ldq = p->m->w4 ? RNNRT_PAD((size_t)cols, RNNRT_GROUP) : RNNRT_PAD((size_t)cols, 4u);
+    float *scale = (float *)scratch;
+    int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
+    p->q = q;
+    p->xscale = scale;
+    p->ldx = ldq;
+    for (uint32_t i = 0; i < n; i++, x += ldx) { scale[i] = k->quantize_s8(x, cols, q + i * ldq); }
+    if (p->m->w4) {
+        int32_t *start = (int32_t *)(void *)(q + ALIGNED(n * ldq));
+        p->start = start;
+        set_groups(p, q, n, start);
+    }
 }
 
 uint64_t rnnrt_product_work(const rnnrt_matrix *m, uint32_t blocks, uint32_t n) {

@@ -32,6 +32,10 @@ static void set_old_state(const rnnrt_kernels *k, rnnrt_recurrent_step *s, void 
 /* One kernel over all blocks of units; w_gates, r_gates: what it multiplies of each. */
 static void run_job(const rnnrt_team *team, job *j, uint32_t w_gates, uint32_t r_gates) {
     const uint32_t blocks = RNNRT_PAD(j->step.units, RNNRT_BLOCK) / RNNRT_BLOCK;
+    if (team->threads < 2) { /* nobody to count the work for */
+        j->kernel(&j->step, 0, blocks);
+        return;
+    }
     uint64_t work = rnnrt_product_work(j->step.r.m, blocks * r_gates, j->step.n);
     if (j->step.w.m) { work += rnnrt_product_work(j->step.w.m, blocks * w_gates, j->step.n); }
     rnnrt_team_split(team, blocks, work, run_blocks, j);
