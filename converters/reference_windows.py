@@ -18,6 +18,7 @@ from .bounds import bounded
 Array: TypeAlias = "npt.NDArray[Any]"
 
 WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+PIECE = 1 << 18  # multiplications at once, see _multiply
 
 
 class Window:
@@ -100,6 +101,15 @@ class Window:
         places = zip(tap, self.dilations, out, self.strides, strict=True)
         return (..., *(slice(p * d, p * d + (o - 1) * t + 1 if o else p * d, t) for p, d, o, t in places))
 
+    def windows(self, x: Array, out: Sequence[int]) -> Array:
+        """A view [..., *kernel, *out] of x [..., *padded]; no size of `out` is 0."""
+        n = len(self.kernel)
+        axes = tuple(range(x.ndim - n, x.ndim))
+        slid = np.lib.stride_tricks.sliding_window_view(x, self.span, axes)  # [..., positions, span]
+        every: Any = (..., *(slice(0, (o - 1) * t + 1, t) for o, t in zip(out, self.strides, strict=True)),
+                      *(slice(None, None, d) for d in self.dilations))  # fmt: skip
+        return np.asarray(np.moveaxis(slid[every], range(-n, 0), range(-2 * n, -n)))
+
 
 def _weights_at(tap: Sequence[int]) -> Any:
     """One tap of W, as an index of its last axes."""
@@ -170,11 +180,27 @@ def _conv(attrs: Mapping[str, Any], x: Array, w: Array) -> Array:
     x = np.pad(x, [(0, 0), (0, 0), *zip(g.begin(), g.end(), strict=True)])
     out, batch, outputs = g.output(), x.shape[0], w.shape[0]
     x = x.reshape(batch, group, x.shape[1] // group, *x.shape[2:])
-    w = w.reshape(group, outputs // group, *w.shape[1:])
+    w = w.reshape(group, outputs // group, -1)  # [group, M/group, C/group * taps]
     y = np.zeros((batch, group, outputs // group, *out), np.result_type(x, w))
-    for tap in g.taps():
-        y += np.einsum("ngc...,gmc->ngm...", x[g.reads(tap, out)], w[_weights_at(tap)])
+    if y.size and w.size:
+        _multiply(w, g.windows(x, out), y)
     return y.reshape(batch, outputs, *out)
+
+
+def _multiply(w: Array, windows: Array, y: Array) -> None:
+    """W [group, M/group, C/group * taps] times windows [batch, group, C/group, *kernel, *out] into y.
+
+    In halves until a piece has `PIECE` multiplications: little is copied at once, and OpenBLAS stays on one thread,
+    whose threads wait up to 100 ms a call for each other where something else uses the cores.
+    """
+    longest = max(0, *range(3, y.ndim), key=lambda axis: y.shape[axis])
+    if w.shape[1] * windows.size <= PIECE or y.shape[longest] == 1:
+        y[...] = (w @ windows.reshape(len(y), len(w), w.shape[2], -1)).reshape(y.shape)
+        return
+    half = y.shape[longest] // 2
+    for part in (slice(0, half), slice(half, None)):
+        here: Any = (..., part, *[slice(None)] * (y.ndim - 1 - longest))
+        _multiply(w, windows[here if longest else part], y[here])  # the batch comes first in both, other axes last
 
 
 def _conv_transpose(attrs: Mapping[str, Any], x: Array, w: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
@@ -13,7 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-from rnnrt.converters import ir, reference, reference_recurrent
+from rnnrt.converters import ir, reference, reference_recurrent, reference_windows
 
 Array = npt.NDArray[Any]
 OPSET = 21
@@ -369,3 +370,36 @@ def test_run_binds_symbols() -> None:
 def test_unknown_operator_is_named() -> None:
     with pytest.raises(NotImplementedError, match="Foo"):
         evaluate("Foo", [X], {})
+
+
+@pytest.mark.parametrize("piece", [1, 100, 10_000, reference_windows.PIECE])
+@pytest.mark.parametrize("spatial", [1, 2, 3])
+def test_convolutions_in_pieces_are_the_sum_over_their_taps(
+    piece: int, spatial: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_windows, "PIECE", piece)
+    rng = np.random.default_rng((piece, spatial))
+    kernel, out = [3, 2, 1][:spatial], [4, 5, 7][:spatial]
+    attrs = {"strides": [2, 1, 3][:spatial], "dilations": [1, 2, 1][:spatial], "group": 2}
+    size = [8 + 1, 5 + 2, 18 + 1][:spatial]
+    x, w = rng.standard_normal((3, 4, *size)), rng.standard_normal((6, 2, *kernel))
+    expected = np.zeros((3, 6, *out))
+    for n, m, place in product(range(3), range(6), product(*map(range, out))):
+        for c, tap in product(range(2), product(*map(range, kernel))):
+            at = [p * s + k * d for p, s, k, d in zip(place, attrs["strides"], tap, attrs["dilations"], strict=True)]
+            expected[(n, m, *place)] += x[(n, m // 3 * 2 + c, *at)] * w[(m, c, *tap)]
+    np.testing.assert_allclose(reference_windows.windowed("Conv", attrs, [x, w]), expected, rtol=0, atol=1e-13)
+
+
+def test_a_long_convolution_copies_few_of_its_windows_at_once() -> None:
+    """All of them would be 19 001 times 1000 numbers, 152 MB."""
+    x, w = np.ones((1, 1, 20_000)), np.ones((1, 1, 1000))
+    tracemalloc.start()
+    try:
+        y = reference_windows.windowed("Conv", {}, [x, w])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert y.shape == (1, 1, 19_001)
+    assert (y == 1000).all()
+    assert 8 * y.size < peak < 8e6
