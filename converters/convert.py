@@ -22,7 +22,7 @@ from .checkpoint import SUFFIXES
 from .dims import show
 from .pack import pack
 from .read import parse
-from .verify import FRAMES, TOLERANCE, Report
+from .verify import TOLERANCE, Report
 from .verify import verify as verify_blob
 from .write import require_folder, require_other_file, save, to_bytes
 
@@ -225,7 +225,7 @@ def convert(
     strict: bool = False,
     verify: bool = True,
     seed: int = 0,
-    frames: int = FRAMES,
+    frames: int | None = None,
     data: Data | None = None,
     tolerance: float = TOLERANCE,
     threshold_db: float | None = None,
@@ -442,7 +442,7 @@ def verify_file(
     cell: str | None = None,
     architecture: Architecture = None,
     seed: int = 0,
-    frames: int = FRAMES,
+    frames: int | None = None,
     data: Data | None = None,
     tolerance: float = TOLERANCE,
     threshold_db: float | None = None,

@@ -19,6 +19,7 @@ To the bit: chunked = whole, stepped = whole, every instruction set = scalar, a 
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -42,7 +43,8 @@ TOLERANCE = 1e-5
 THRESHOLD_DB = {"f16": 40.0, "int8": 20.0, "int4": 10.0}  # least SQNR of an output, by the coarsest weights in the file
 ROUNDING = 10.0  # two float32 evaluations in different order may be this many times as far from float64 as each other
 AMPLIFIED = 100.0  # tolerances: where rounding alone does more, the comparison tells nothing and fails
-FRAMES = 100
+FRAMES = 100  # time steps of random input ...
+NUMBERS, FEWEST = 500_000, 10  # ... and fewer, down to these, where the inputs would have more numbers in all
 
 
 @dataclass
@@ -131,6 +133,12 @@ def _shape(graph: ir.Graph, value: ir.Value, frames: int, batch: int) -> tuple[i
     symbols = {int(ir.Sym.TIME): frames, int(ir.Sym.BATCH): batch}
     shape = tuple(symbols.get(int(d), int(d)) for d in value.shape or ())
     return shape if graph.has_time() else (frames, *shape)
+
+
+def _step_size(graph: ir.Graph, batch: int) -> int:
+    """How many numbers one time step reads, all inputs together."""
+    shapes = [_shape(graph, v, 1, batch) for v in graph.inputs]
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def _random_input(
@@ -440,7 +448,7 @@ def verify(
     set_values: Mapping[str, npt.ArrayLike] | None = None,
     batch: int | None = None,
     seed: int = 0,
-    frames: int = FRAMES,
+    frames: int | None = None,
     data: Mapping[str, npt.ArrayLike] | None = None,
     module: Any = None,
     tolerance: float = TOLERANCE,
@@ -464,7 +472,7 @@ def verify(
     seed
         Of the random inputs and of the chunk sizes.
     frames
-        Time steps of random input.
+        Time steps of random input. Default: `FRAMES`, fewer where one step is large (see `NUMBERS`): a note says so.
     data
         Real input by name, in the inputs' shapes (where the graph has no time axis: frames stacked in front). Default:
         random, half normal, half uniform in [-1, 1].
@@ -493,7 +501,9 @@ def verify(
 
     say = progress or (lambda text: None)
     rng = np.random.default_rng(seed)
-    case = _case(graph, frames, batch or 1, rng, data)
+    size = _step_size(graph, batch or 1)
+    usual = min(max(NUMBERS // max(size, 1), FEWEST), FRAMES)
+    case = _case(graph, usual if frames is None else frames, batch or 1, rng, data)
     precision = quantize.WORDS[read.parse(blob).coarsest()]
     report = Report(
         precision=precision,
@@ -507,6 +517,8 @@ def verify(
         streamable=graph.streamable,
         versions={"python": platform.python_version(), "numpy": np.__version__, "rnnrt": rnnrt.__version__},
     )
+    if frames is None and data is None and usual < FRAMES:
+        report.notes.append(f"{usual} time steps instead of {FRAMES}: the input of each one is {size} numbers")
     say("running rnnrt")
     found = _whole(rnnrt.load(blob), case)
     say("running float64")

@@ -265,6 +265,28 @@ def test_data_without_a_name_and_without_units(tmp_path: Path) -> None:
     assert (report.verification.frames, report.verification.batch) == (15, 1)
 
 
+@pytest.mark.parametrize(("width", "steps"), [(5000, 100), (40_000, 12), (90_000, 10)])
+def test_large_steps_are_verified_over_fewer_of_them(width: int, steps: int) -> None:
+    """As many as have 500 000 numbers in all, from 10 to 100; said in the report. What the caller says counts."""
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("ReduceMax", ["r"], ["y"], axes=[1])],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    found = conversion.convert(model, None).verification
+    assert found is not None
+    assert found.passed
+    assert found.frames == found.to_dict()["frames"] == steps
+    note = f"{steps} time steps instead of 100: the input of each one is {width} numbers"
+    assert [n for n in found.notes if "instead of" in n] == ([note] if steps < 100 else [])
+    said = conversion.convert(model, None, frames=13).verification
+    assert said is not None
+    assert said.frames == 13
+    assert not any("instead of" in n for n in said.notes)
+
+
 def test_the_seed_decides_the_input() -> None:
     graph, _ = prepared()
     blob = blob_of(graph)
