@@ -19,7 +19,8 @@ SOURCES = Path(__file__).parents[1] / "src_c"
 """The C library: beside converters/ in a working tree, rnnrt/src_c where the package is installed."""
 
 _TEMPLATE = re.compile(r"(?:simd|words)_\w+\.h")
-_KERNEL = re.compile(r"\bKERNEL\((?!name\))(\w+)\)")
+_KERNEL = re.compile(r"\b(KERNEL|SHARED)\((?!name\))(\w+)\)")
+_NAMES = re.compile(r"#\s*define (KERNEL|SHARED)\(name\) (?:(\w+)##)?name##(\w+)")
 _INCLUDE = re.compile(r'\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 _EVERYWHERE = ("float.h", "stddef.h", "stdint.h", "string.h")  # never under a condition: included once
 _PROLOGUE = "/* rnnrt {version}: the C library in one file, made by `{made_by}` from its sources. MIT licence. */"
@@ -43,6 +44,12 @@ def version(sources: Path = SOURCES) -> str:
 def isas(sources: Path = SOURCES) -> list[str]:
     """The instruction sets that the library has kernels for, whatever this CPU can run."""
     return sorted(path.stem.removeprefix("kernels_") for path in sources.glob("kernels/kernels_*.c"))
+
+
+def _lenders(isas_wanted: Collection[str], sources: Path) -> set[str]:
+    """Those whose functions are in the tables of these, by the header that a kernels_<isa>.c takes them from."""
+    texts = [(sources / f"kernels/kernels_{isa}.c").read_text(encoding="utf-8") for isa in isas_wanted]
+    return {isa for text in texts for isa in re.findall(r'#include "shared_(\w+)\.h"', text)}
 
 
 def amalgamate(
@@ -84,7 +91,7 @@ def amalgamate(
     kept_isas = {"scalar", *(known if isas_wanted is None else isas_wanted)}
     if unknown := sorted(kept_isas - set(known)):
         raise ValueError(f"unknown instruction sets {unknown}, expected some of {known}")
-    units = _read_units(sources, kept_isas)
+    units = _read_units(sources, kept_isas | _lenders(kept_isas, sources))
     tables = _operator_tables(units)
     if operators is not None:
         if unknown := sorted(set(operators) - set(tables.values())):
@@ -130,10 +137,18 @@ def _read_units(sources: Path, kept_isas: Collection[str]) -> list[_Unit]:
             continue
         headers, text = _split(_expand(path, shared, set()))
         if path.stem.startswith("kernels_"):
-            text = _KERNEL.sub(rf"\1_{path.stem.removeprefix('kernels_')}", text)
+            text = _with_kernel_names(text)
         units.append(_Unit(path.with_suffix(".h"), c_text.items(headers)))
         units.append(_Unit(path, _own(c_text.items(text), path.stem)))
     return units
+
+
+def _with_kernel_names(text: str) -> str:
+    """KERNEL(x), SHARED(x) and LINKAGE as the file defines them; SHARED is KERNEL unless it takes others' functions."""
+    names = {macro: (before, after) for macro, before, after in _NAMES.findall(text)}
+    names.setdefault("SHARED", names["KERNEL"])
+    text = _KERNEL.sub(lambda m: f"{names[m[1]][0]}{m[2]}{names[m[1]][1]}", text)
+    return re.sub(r"^LINKAGE\b", "static", text, flags=re.MULTILINE)
 
 
 _BEGIN_SHARED, _END_SHARED = "/*<shared*/", "/*shared>*/"
@@ -250,22 +265,36 @@ def _insert_before_code(text: str, word: str) -> str:
     return "".join(made)
 
 
+def _by_name(items: Iterable[c_text.Item]) -> dict[str, list[c_text.Item]]:
+    found: dict[str, list[c_text.Item]] = {}
+    for item in items:
+        for name in item.names:
+            found.setdefault(name, []).append(item)
+    return found
+
+
 def _keep_reachable(units: list[_Unit], public: Collection[str]) -> None:
     """Leave out items that no public function reaches, by name. Conditionals, pragmas and includes stay."""
-    defines: dict[str, list[c_text.Item]] = {}
+    everywhere = _by_name(item for unit in units for item in unit.items)
+    own = {}  # of a .c file its own macro is meant, whatever others define
     for unit in units:
-        for item in unit.items:
-            for name in item.names:
-                defines.setdefault(name, []).append(item)
-    reached: set[int] = set()
-    todo = [item for unit in units for item in unit.items if not item.names or item.names & set(public)]
+        names = _by_name(unit.items) if unit.path.suffix == ".c" else {}
+        own.update({id(item): names for item in unit.items})
+    reached: dict[int, bool] = {}  # by code, or only by conditionals, which use no more than macros
+    todo = [
+        (item, not item.directive)
+        for unit in units
+        for item in unit.items
+        if not item.names or item.names & set(public)
+    ]
     while todo:
-        item = todo.pop()
-        if id(item) in reached:
+        item, by_code = todo.pop()
+        if reached.get(id(item), False) or (id(item) in reached and not by_code):
             continue
-        reached.add(id(item))
+        reached[id(item)] = by_code
         for name in item.uses:
-            todo += defines.get(name, ())
+            found = own[id(item)].get(name) or everywhere.get(name, ())
+            todo += [(used, by_code) for used in found if by_code or used.directive]
     for unit in units:
         unit.items = [item for item in unit.items if id(item) in reached]
 

@@ -2,12 +2,14 @@
 #include "float_exact.h"
 
 #include "compiler.h"
+#include "shared_avx2.h"
 #include "tables.h"
 
 #if defined(RNNRT_ARCH_X86)
 
 #define TARGET __attribute__((target("avx2,f16c")))
-#define KERNEL(name) name##_avx2
+#define KERNEL(name) rnnrt_##name##_avx2
+#define LINKAGE /* the functions of shared_avx2.h */
 
 #include "words_avx2.h"
 
@@ -90,11 +92,13 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
 }
 
 #include "simd_elementwise.h"
-#include "simd_matmul.h"
 #include "simd_matmul_float.h"
+#include "simd_matmul_s8.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"
+#include "simd_steps_f32.h"
+#include "simd_steps.h"
 #include "simd_reset.h"
 #include "simd_table.h"
 

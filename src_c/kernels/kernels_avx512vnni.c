@@ -130,11 +130,13 @@ RNNRT_INLINE TARGET vx vx_set(const int8_t *q) {
     return _mm512_xor_si512(_mm512_set1_epi32(four), _mm512_set1_epi32((int32_t)0x80808080u));
 }
 
+/* Around the intrinsic gcc 12 moves a tile's sums from register to register. */
 RNNRT_INLINE TARGET vi vi_dot4(vi acc, const int8_t *w, vx x) {
-    return _mm512_dpbusd_epi32(acc, x, _mm512_loadu_si512(w));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "m"(*(const __m512i_u *)(const void *)w));
+    return acc;
 }
 
-/* Around the intrinsic gcc 12 moves a tile's sixteen sums from register to register and two of them through the stack. */
+/* The weights are loaded once for all rows. */
 #define VI_DOT4_ROWS vi_dot4_rows
 RNNRT_INLINE TARGET vi vi_dot4_rows(vi acc, const int8_t *w, vx x) {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(_mm512_loadu_si512(w)));
@@ -185,11 +187,14 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
 }
 
 #include "simd_elementwise.h"
-#include "simd_matmul.h"
 #include "simd_matmul_float.h"
+#include "simd_matmul_s8.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"
+#include "simd_steps_f32.h"
+#include "simd_steps_s4.h"
+#include "simd_steps.h"
 #include "simd_reset.h"
 #include "simd_table.h"
 

@@ -2,12 +2,14 @@
 #include "float_exact.h"
 
 #include "compiler.h"
+#include "shared_avx2.h"
 #include "tables.h"
 
 #if defined(RNNRT_HAS_AVXVNNI)
 
 #define TARGET __attribute__((target("avx2,f16c,avxvnni")))
 #define KERNEL(name) name##_avxvnni
+#define SHARED(name) rnnrt_##name##_avx2
 
 #include "words_avx2.h"
 
@@ -65,12 +67,9 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
     return _mm256_dpwssd_avx_epi32(acc, whole, _mm256_and_si256(steps, _mm256_set1_epi32(0xFFFF)));
 }
 
-#include "simd_elementwise.h"
-#include "simd_matmul.h"
-#include "simd_matmul_float.h"
+#include "simd_matmul_s8.h"
 #include "simd_matmul_s4.h"
-#include "simd_reduce.h"
-#include "simd_cells.h"
+#include "simd_steps.h"
 #include "simd_reset.h"
 #include "simd_table.h"
 

@@ -16,11 +16,13 @@
 #include "words_neondot.h"
 
 #include "simd_elementwise.h"
-#include "simd_matmul.h"
 #include "simd_matmul_float.h"
+#include "simd_matmul_s8.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"
+#include "simd_steps_f32.h"
+#include "simd_steps.h"
 #include "simd_reset.h"
 #include "simd_table.h"
 

@@ -276,6 +276,7 @@ static void matmul_s4_scalar(const rnnrt_matrix *m, uint32_t block0, uint32_t bl
 }
 
 #include "simd_cells.h"
+#include "simd_steps.h"
 #include "simd_reset.h"
 #include "simd_table.h"
 

@@ -165,11 +165,12 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
 }
 
 #include "simd_elementwise.h"
-#include "simd_matmul.h"
 #include "simd_matmul_float.h"
+#include "simd_matmul_s8.h"
 #include "simd_matmul_s4.h"
 #include "simd_reduce.h"
 #include "simd_cells.h"
+#include "simd_steps.h"
 #include "simd_reset.h"
 #include "simd_table.h"
 

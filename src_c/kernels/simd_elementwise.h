@@ -123,14 +123,13 @@ RNNRT_INLINE TARGET vf unary_erf(vf a, vf b, vf x) {
     return error_function(x);
 }
 
+/* n is a multiple of LANES: each function is in the code once, and the ends of arrays go through last[] below. */
 RNNRT_INLINE TARGET void unary_loop(unary_function f, float a, float b, const float *x, float *y, size_t n) {
     const vf va = vf_set(a), vb = vf_set(b);
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) { vf_store(y + i, f(va, vb, vf_load(x + i))); }
-    if (i < n) { vf_store_n(y + i, f(va, vb, vf_load_n(x + i, n - i, 0.0f)), n - i); }
+    for (size_t i = 0; i < n; i += LANES) { vf_store(y + i, f(va, vb, vf_load(x + i))); }
 }
 
-static TARGET void KERNEL(unary)(rnnrt_unary f, float a, float b, const float *x, float *y, size_t n) {
+static TARGET void unary_vectors(rnnrt_unary f, float a, float b, const float *x, float *y, size_t n) {
     switch (f) {
     case RNNRT_RELU: unary_loop(unary_relu, a, b, x, y, n); break;
     case RNNRT_SIGMOID: unary_loop(unary_sigmoid, a, b, x, y, n); break;
@@ -158,6 +157,17 @@ static TARGET void KERNEL(unary)(rnnrt_unary f, float a, float b, const float *x
     }
 }
 
+LINKAGE TARGET void KERNEL(unary)(rnnrt_unary f, float a, float b, const float *x, float *y, size_t n) {
+    const size_t rest = n % LANES, whole = n - rest;
+    if (whole > 0) { unary_vectors(f, a, b, x, y, whole); }
+    if (rest > 0) {
+        float last[LANES];
+        vf_store(last, vf_load_n(x + whole, rest, 0.0f));
+        unary_vectors(f, a, b, last, last, LANES);
+        vf_store_n(y + whole, vf_load(last), rest);
+    }
+}
+
 RNNRT_INLINE TARGET vf binary_add(vf a, vf b) { return vf_add(a, b); }
 
 RNNRT_INLINE TARGET vf binary_sub(vf a, vf b) { return vf_sub(a, b); }
@@ -170,19 +180,12 @@ RNNRT_INLINE TARGET vf binary_min(vf a, vf b) { return keep_nan(a, vf_min(a, b))
 
 RNNRT_INLINE TARGET vf binary_max(vf a, vf b) { return keep_nan(a, vf_max(a, b)); }
 
-/* a_step and b_step are constants wherever this is inlined. */
+/* n is a multiple of LANES, at least one step is 1; they are constants wherever this is inlined. */
 RNNRT_INLINE TARGET void binary_loop(binary_function f, const float *a, size_t a_step, const float *b, size_t b_step,
                                      float *y, size_t n) {
-    if (n == 0) { return; /* then a scalar operand need not exist */ }
     const vf a0 = vf_set(a[0]), b0 = vf_set(b[0]);
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
+    for (size_t i = 0; i < n; i += LANES) {
         vf_store(y + i, f(a_step ? vf_load(a + i) : a0, b_step ? vf_load(b + i) : b0));
-    }
-    if (i < n) {
-        const vf at = a_step ? vf_load_n(a + i, n - i, 0.0f) : a0;
-        const vf bt = b_step ? vf_load_n(b + i, n - i, 0.0f) : b0;
-        vf_store_n(y + i, f(at, bt), n - i);
     }
 }
 
@@ -192,14 +195,12 @@ RNNRT_INLINE TARGET void binary_steps(binary_function f, const float *a, size_t 
         binary_loop(f, a, 1, b, 1, y, n);
     } else if (a_step) {
         binary_loop(f, a, 1, b, 0, y, n);
-    } else if (b_step) {
-        binary_loop(f, a, 0, b, 1, y, n);
     } else {
-        binary_loop(f, a, 0, b, 0, y, n);
+        binary_loop(f, a, 0, b, 1, y, n);
     }
 }
 
-static TARGET void KERNEL(binary)(rnnrt_binary f, const float *a, size_t a_step, const float *b, size_t b_step,
+static TARGET void binary_vectors(rnnrt_binary f, const float *a, size_t a_step, const float *b, size_t b_step,
                                   float *y, size_t n) {
     switch (f) {
     case RNNRT_ADD: binary_steps(binary_add, a, a_step, b, b_step, y, n); break;
@@ -209,6 +210,27 @@ static TARGET void KERNEL(binary)(rnnrt_binary f, const float *a, size_t a_step,
     case RNNRT_MIN: binary_steps(binary_min, a, a_step, b, b_step, y, n); break;
     case RNNRT_MAX: binary_steps(binary_max, a, a_step, b, b_step, y, n); break;
     case RNNRT_BINARIES: break;
+    }
+}
+
+LINKAGE TARGET void KERNEL(binary)(rnnrt_binary f, const float *a, size_t a_step, const float *b, size_t b_step,
+                                   float *y, size_t n) {
+    float scalar;
+    if (n > 0 && !a_step && !b_step) { /* y may be b where it is one element */
+        scalar = *b;
+        for (size_t i = 0; i < n; i++) { y[i] = *a; }
+        a = y;
+        b = &scalar;
+        a_step = 1;
+    }
+    const size_t rest = n % LANES, whole = n - rest;
+    if (whole > 0) { binary_vectors(f, a, a_step, b, b_step, y, whole); }
+    if (rest > 0) {
+        float last_a[LANES], last_b[LANES];
+        vf_store(last_a, a_step ? vf_load_n(a + whole, rest, 0.0f) : vf_set(*a));
+        vf_store(last_b, b_step ? vf_load_n(b + whole, rest, 0.0f) : vf_set(*b));
+        binary_vectors(f, last_a, 1, last_b, 1, last_a, LANES);
+        vf_store_n(y + whole, vf_load(last_a), rest);
     }
 }
 

@@ -34,6 +34,16 @@
 #ifndef RNNRT_SIMD_MATH_H
 #define RNNRT_SIMD_MATH_H
 
+/* Of the functions that an ISA may take from another table without losing anything, those without integer products:
+ *   LINKAGE        what the ISA defines its own with; empty where another takes them
+ *   SHARED(name)   the name of the one it uses */
+#if !defined(LINKAGE)
+#define LINKAGE static
+#endif
+#if !defined(SHARED)
+#define SHARED KERNEL
+#endif
+
 #define ROUNDER 12582912.0f /* 1.5 * 2^23, bits 0x4B400000 */
 #define LOG2E 1.44269504f
 /* ln 2 = LN2_HI + LN2_LO; LN2_HI has 10 significant bits, so that n * LN2_HI is exact for |n| < 2^14. */

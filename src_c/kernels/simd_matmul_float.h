@@ -72,27 +72,6 @@ RNNRT_INLINE TARGET uintptr_t float_tile(const rnnrt_product *p, int half, uint3
     return next;
 }
 
-#if !defined(STEPS_BY_CALLS)
-/* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
-RNNRT_INLINE TARGET void float_gates(const rnnrt_product *p, int half, uint32_t block, int gates, const float *bias,
-                                     float *out) {
-    RNNRT_UNROLL
-    for (int b = 0; b < gates; b += F32_BLOCKS) {
-        const int blocks = gates - b < F32_BLOCKS ? gates - b : F32_BLOCKS;
-        const uint32_t first = block + (uint32_t)b;
-        float_tile(p, half, 0, first, blocks, 1, 0, target_of(bias, first, block, out, 0));
-    }
-}
-
-RNNRT_INLINE TARGET void f32_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    float_gates(p, 0, block, gates, bias, out);
-}
-
-RNNRT_INLINE TARGET void f16_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    float_gates(p, 1, block, gates, bias, out);
-}
-#endif
-
 /* Blocks [block0, block1) of `rows` rows of p from `row` on. Four blocks (the gates of an LSTM) are twice two, not three and
  * one. */
 RNNRT_INLINE TARGET void float_tiles(const rnnrt_product *p, int half, uint32_t row, uint32_t block0, uint32_t block1,
@@ -118,24 +97,48 @@ RNNRT_INLINE TARGET void float_tiles(const rnnrt_product *p, int half, uint32_t 
 }
 
 /* Each number of rows is a function of its own: together they are more than a compiler's registers can hold. */
-#define FLOAT_ROWS(format, half, name, blocks, rows)                                                                   \
-    static RNNRT_NOINLINE TARGET void KERNEL(format##_##name)(const rnnrt_product *p, uint32_t row, uint32_t block0,   \
-                                                              uint32_t block1, const float *bias, float *y,            \
-                                                              size_t ldy) {                                            \
-        float_tiles(p, half, row, block0, block1, bias, y, ldy, blocks, rows);                                         \
-    }
+static RNNRT_NOINLINE TARGET void KERNEL(f32_many)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 0, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
+}
 
-FLOAT_ROWS(f32, 0, many, F32_BLOCKS_MANY, F32_ROWS)
-FLOAT_ROWS(f32, 0, three, F32_BLOCKS_MANY, 3)
-FLOAT_ROWS(f32, 0, two, F32_BLOCKS_MANY, 2)
-FLOAT_ROWS(f32, 0, one, F32_BLOCKS, 1)
-FLOAT_ROWS(f16, 1, many, F32_BLOCKS_MANY, F32_ROWS)
-FLOAT_ROWS(f16, 1, three, F32_BLOCKS_MANY, 3)
-FLOAT_ROWS(f16, 1, two, F32_BLOCKS_MANY, 2)
-FLOAT_ROWS(f16, 1, one, F32_BLOCKS, 1)
+static RNNRT_NOINLINE TARGET void KERNEL(f32_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                    uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 0, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 3);
+}
 
-static TARGET void KERNEL(rows_f32)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
-                                    const float *bias, float *y, size_t ldy) {
+static RNNRT_NOINLINE TARGET void KERNEL(f32_two)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 0, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 2);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f32_one)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 0, row, block0, block1, bias, y, ldy, F32_BLOCKS, 1);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f16_many)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 1, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f16_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                    uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 1, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 3);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f16_two)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 1, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 2);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(f16_one)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    float_tiles(p, 1, row, block0, block1, bias, y, ldy, F32_BLOCKS, 1);
+}
+
+LINKAGE TARGET void KERNEL(rows_f32)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                                     const float *bias, float *y, size_t ldy) {
     const uint32_t end = row + n;
     for (; end - row >= F32_ROWS; row += F32_ROWS, y += F32_ROWS * ldy) {
         KERNEL(f32_many)(p, row, block0, block1, bias, y, ldy);
@@ -145,8 +148,8 @@ static TARGET void KERNEL(rows_f32)(const rnnrt_product *p, uint32_t row, uint32
     if (end - row == 1) { KERNEL(f32_one)(p, row, block0, block1, bias, y, ldy); }
 }
 
-static TARGET void KERNEL(rows_f16)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
-                                    const float *bias, float *y, size_t ldy) {
+LINKAGE TARGET void KERNEL(rows_f16)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                                     const float *bias, float *y, size_t ldy) {
     const uint32_t end = row + n;
     for (; end - row >= F32_ROWS; row += F32_ROWS, y += F32_ROWS * ldy) {
         KERNEL(f16_many)(p, row, block0, block1, bias, y, ldy);
@@ -156,14 +159,14 @@ static TARGET void KERNEL(rows_f16)(const rnnrt_product *p, uint32_t row, uint32
     if (end - row == 1) { KERNEL(f16_one)(p, row, block0, block1, bias, y, ldy); }
 }
 
-static TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                                      const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
+LINKAGE TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                                       const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
     const rnnrt_product p = {.m = m, .x = x, .ldx = ldx};
     all_blocks(KERNEL(rows_f32), &p, n, F32_BLOCKS_MANY, block0, block1, bias, y, ldy);
 }
 
-static TARGET void KERNEL(matmul_f16)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
-                                      const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
+LINKAGE TARGET void KERNEL(matmul_f16)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                                       const float *x, size_t ldx, uint32_t n, float *y, size_t ldy) {
     const rnnrt_product p = {.m = m, .x = x, .ldx = ldx};
     all_blocks(KERNEL(rows_f16), &p, n, F32_BLOCKS_MANY, block0, block1, bias, y, ldy);
 }

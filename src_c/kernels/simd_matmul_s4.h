@@ -1,4 +1,4 @@
-/* The table's matrix product with s4 weights, over the words of simd_matmul.h and these:
+/* The table's matrix product with s4 weights, over the words of simd_math.h and these:
  *   v4                        for LANES rows the sum over one group of 32 columns, in the form the ISA adds best
  *   v4_start(s)               s = -8 * the group's sum of q in every row: the nibbles' offset, taken back in advance
  *   v4_dot8(sum, w, q)        sum[l] + sum over k < 4 of low nibble of w[4 * l + k] * q[k] + high nibble * q[4 + k]
@@ -57,17 +57,6 @@ RNNRT_INLINE TARGET void s4_tile(const rnnrt_product *p, uint32_t row, uint32_t 
     }
 }
 
-#if !defined(STEPS_BY_CALLS)
-/* All gates of a recurrent layer's block, one row of x; out: [gates][16] */
-RNNRT_INLINE TARGET void s4_gates(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    RNNRT_UNROLL
-    for (int b = 0; b < gates; b += S4_BLOCKS) {
-        const int blocks = gates - b < S4_BLOCKS ? gates - b : S4_BLOCKS;
-        s4_tile(p, 0, block + (uint32_t)b, blocks, 1, target_of(bias, block + (uint32_t)b, block, out, 0));
-    }
-}
-#endif
-
 RNNRT_INLINE TARGET void s4_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
                                   const float *bias, float *y, size_t ldy, int blocks, int rows) {
     const uint32_t whole_blocks = p->m->rows / 16u;
@@ -75,14 +64,6 @@ RNNRT_INLINE TARGET void s4_tiles(const rnnrt_product *p, uint32_t row, uint32_t
     uint32_t b = block0;
     for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
         s4_tile(p, row, b, blocks, rows, target_of(bias, b, block0, y, ldy));
-    }
-    if (blocks > 3 && b + 3u <= end) { /* the gates of a GRU */
-        s4_tile(p, row, b, 3, rows, target_of(bias, b, block0, y, ldy));
-        b += 3u;
-    }
-    if (blocks > 2 && b + 2u <= end) {
-        s4_tile(p, row, b, 2, rows, target_of(bias, b, block0, y, ldy));
-        b += 2u;
     }
     for (; b < block1; b++) {
         const target t = target_of(bias, b, block0, y, ldy);

@@ -61,13 +61,13 @@ RNNRT_INLINE TARGET float reduce(reduction f, float start, const float *x, float
     return reduce_lanes(f, lane);
 }
 
-static TARGET float KERNEL(sum)(const float *x, size_t n) { return reduce(REDUCE_SUM, 0.0f, x, 0.0f, n); }
+LINKAGE TARGET float KERNEL(sum)(const float *x, size_t n) { return reduce(REDUCE_SUM, 0.0f, x, 0.0f, n); }
 
-static TARGET float KERNEL(sum_sq_diff)(const float *x, float mean, size_t n) {
+LINKAGE TARGET float KERNEL(sum_sq_diff)(const float *x, float mean, size_t n) {
     return reduce(REDUCE_SUM_SQ_DIFF, 0.0f, x, mean, n);
 }
 
-static TARGET float KERNEL(max)(const float *x, size_t n) {
+LINKAGE TARGET float KERNEL(max)(const float *x, size_t n) {
     const uint32_t minus_infinity = 0xFF800000u;
     float start;
     memcpy(&start, &minus_infinity, sizeof start);
@@ -107,7 +107,7 @@ RNNRT_INLINE TARGET void quantize_block(const float x[16], vf factor, int8_t q[1
     }
 }
 
-static TARGET float KERNEL(quantize_s8)(const float *x, uint32_t n, int8_t *q) {
+LINKAGE TARGET float KERNEL(quantize_s8)(const float *x, uint32_t n, int8_t *q) {
     const int32_t bits = largest_bits(x, n);
     float largest;
     memcpy(&largest, &bits, sizeof largest);

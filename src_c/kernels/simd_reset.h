@@ -3,7 +3,7 @@
 #ifndef RNNRT_SIMD_RESET_H
 #define RNNRT_SIMD_RESET_H
 
-#include "simd_cells.h"
+#include "simd_steps.h"
 
 #if LANES == 1
 #define GRU_RESET NULL
@@ -12,6 +12,8 @@
 #define GRU_RESET KERNEL(gru_reset)
 #define GRU_RENEW KERNEL(gru_renew)
 
+/* With a vector for each block the tiles are short; elsewhere they would be 6 kB of code. */
+#define RESET_INLINED (LANES == 16)
 #define RENEW_BLOCKS 4u /* of units at once */
 
 /* Part `part` of row i of s->between: 0: 1 - z, 1: p of n, 2: r (.) h */
@@ -48,8 +50,8 @@ RNNRT_INLINE TARGET void renew_units(const rnnrt_recurrent_step *s, uint32_t i, 
     }
 }
 
-#if !defined(STEPS_BY_CALLS)
-/* One row of s8 weights: inlined, as in simd_cells.h. */
+#if RESET_INLINED
+/* One row of s8 weights: inlined, as in simd_steps.h. */
 RNNRT_INLINE TARGET void reset_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
     _Alignas(64) float own_p[48], q[32];
     for (uint32_t b = block0; b < block1; b++) {
@@ -66,7 +68,7 @@ RNNRT_INLINE TARGET void reset_row(const rnnrt_recurrent_step *s, uint32_t block
 static TARGET void KERNEL(gru_reset)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
     _Alignas(64) float own_p[STEP_ROWS * 48u], q[STEP_ROWS * 32u];
     const rows_function rows_w = s->w.m ? rows_of(s->w.m) : NULL, rows_r = rows_of(s->r.m);
-#if !defined(STEPS_BY_CALLS)
+#if RESET_INLINED
     if (RNNRT_HAS_WEIGHTS(RNNRT_S8) && s->n == 1 && s->r.m->w8 && (!s->w.m || s->w.m->w8)) {
         reset_row(s, block0, block1);
         return;
@@ -86,7 +88,7 @@ static TARGET void KERNEL(gru_reset)(const rnnrt_recurrent_step *s, uint32_t blo
     }
 }
 
-#if !defined(STEPS_BY_CALLS)
+#if RESET_INLINED
 /* Whole RENEW_BLOCKS of one row of s8 weights; returns the first block that is left. */
 RNNRT_INLINE TARGET uint32_t renew_row(const rnnrt_recurrent_step *s, uint32_t first, uint32_t block0,
                                        uint32_t block1) {
@@ -106,7 +108,7 @@ static TARGET void KERNEL(gru_renew)(const rnnrt_recurrent_step *s, uint32_t blo
     const rows_function rows_r = rows_of(s->r.m);
     const uint32_t first = s->first + RNNRT_PAD(s->units, 16u) / 16u * 2u;
     uint32_t b = block0;
-#if !defined(STEPS_BY_CALLS)
+#if RESET_INLINED
     if (RNNRT_HAS_WEIGHTS(RNNRT_S8) && s->n == 1 && s->r.m->w8) { b = renew_row(s, first, block0, block1); }
 #endif
     for (uint32_t blocks; b < block1; b += blocks) {

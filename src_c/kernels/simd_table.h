@@ -8,11 +8,11 @@
 
 #define RNNRT_TABLE(name)                                                                                              \
     {                                                                                                                  \
-        .isa = name, .matmul_f32 = KERNEL(matmul_f32), .matmul_s8 = MATMUL_S8, .matmul_f16 = KERNEL(matmul_f16),       \
-        .matmul_s4 = KERNEL(matmul_s4), .quantize_s8 = KERNEL(quantize_s8), .gru_cell = KERNEL(gru_cell),              \
-        .lstm_cell = KERNEL(lstm_cell), .gru_step = KERNEL(gru_step), .lstm_step = KERNEL(lstm_step),                  \
-        .gru_reset = GRU_RESET, .gru_renew = GRU_RENEW, .unary = KERNEL(unary), .binary = KERNEL(binary),              \
-        .sum = KERNEL(sum), .sum_sq_diff = KERNEL(sum_sq_diff), .max = KERNEL(max),                                    \
+        .isa = name, .matmul_f32 = SHARED(matmul_f32), .matmul_s8 = MATMUL_S8, .matmul_f16 = SHARED(matmul_f16),       \
+        .matmul_s4 = KERNEL(matmul_s4), .quantize_s8 = SHARED(quantize_s8), .gru_cell = SHARED(gru_cell),              \
+        .lstm_cell = SHARED(lstm_cell), .gru_step = KERNEL(gru_step), .lstm_step = KERNEL(lstm_step),                  \
+        .gru_reset = GRU_RESET, .gru_renew = GRU_RENEW, .unary = SHARED(unary), .binary = SHARED(binary),              \
+        .sum = SHARED(sum), .sum_sq_diff = SHARED(sum_sq_diff), .max = SHARED(max),                                    \
     }
 
 #endif

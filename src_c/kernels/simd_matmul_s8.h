@@ -1,0 +1,136 @@
+/* The table's matrix product with s8 weights, over the words of simd_math.h and these:
+ *   vx                    4 activations, in the form the ISA multiplies best, for all rows
+ *   vx_set(q)             from q[4]
+ *   vi_dot4(acc, w, x)    acc[l] + sum over k < 4 of w[4 * l + k] * q[k];  w: [LANES][4]
+ *   VI_DOT4_ROWS          a better one for many rows of x, if there is one
+ *   vi_start(row_sum)     what an accumulator must start from, row_sum: [LANES]: 0 or a correction
+ *   S8_LEFT_OUT(q, n)     what vi_dot4 leaves out of each sum over the columns of q [n], if it does; n a multiple of 4
+ *   S8_BLOCKS, S8_BLOCKS_MANY, S8_ROWS   the tile
+ *   S8_SUMS               accumulators that keep the integer products busy: a smaller tile takes two for each output */
+#ifndef RNNRT_SIMD_MATMUL_S8_H
+#define RNNRT_SIMD_MATMUL_S8_H
+
+#include "simd_matmul.h"
+
+#if !defined(S8_LEFT_OUT)
+#define S8_LEFT_OUT(q, n) 0
+#endif
+#if !defined(VI_DOT4_ROWS)
+#define VI_DOT4_ROWS vi_dot4
+#endif
+
+/* Four columns of a tile, w: [blocks][C/4][16][4], q: [rows][ldx], both from these columns on. */
+RNNRT_INLINE TARGET void s8_columns(const rnnrt_product *p, const int8_t *w, size_t block_bytes, const int8_t *q,
+                                    int blocks, int rows, vi acc[MAX_TILE]) {
+    vx x[S8_ROWS];
+    RNNRT_UNROLL
+    for (int i = 0; i < rows; i++) { x[i] = vx_set(q + (size_t)i * p->ldx); }
+    RNNRT_UNROLL
+    for (int b = 0; b < blocks; b++) {
+        RNNRT_UNROLL
+        for (int v = 0; v < VECTORS; v++) {
+            RNNRT_UNROLL
+            for (int i = 0; i < rows; i++) {
+                vi *a = &acc[(b * VECTORS + v) * rows + i];
+                const int8_t *four = w + (size_t)b * block_bytes + (size_t)(v * LANES * 4);
+                *a = rows > 1 ? VI_DOT4_ROWS(*a, four, x[i]) : vi_dot4(*a, four, x[i]);
+            }
+        }
+    }
+}
+
+/* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start and S8_LEFT_OUT bring in wraps and is taken out again. */
+RNNRT_INLINE TARGET void s8_tile(const rnnrt_product *p, uint32_t row, uint32_t block, int blocks, int rows, target t) {
+    const uint32_t groups = RNNRT_PAD(p->m->cols, 4u) / 4u;
+    const size_t block_bytes = (size_t)groups * 64u;
+    const int8_t *w = p->m->w8 + block * block_bytes;
+    const int8_t *q = p->q + row * p->ldx;
+    const int outputs = blocks * VECTORS * rows, second = outputs * 2 <= S8_SUMS;
+    vi acc[MAX_TILE], more[MAX_TILE], rest[S8_ROWS];
+    RNNRT_UNROLL
+    for (int i = 0; i < rows; i++) { rest[i] = vi_set(S8_LEFT_OUT(q + (size_t)i * p->ldx, groups * 4u)); }
+    RNNRT_UNROLL
+    for (int k = 0; k < outputs; k++) {
+        acc[k] = vi_add(vi_start(p->m->row_sum + block * 16u + k / rows * LANES), rest[k % rows]);
+        more[k] = vi_set(0);
+    }
+    uint32_t left = groups;
+    for (; second && left > 1; left -= 2, w += 128, q += 8) {
+        s8_columns(p, w, block_bytes, q, blocks, rows, acc);
+        s8_columns(p, w + 64, block_bytes, q + 4, blocks, rows, more);
+    }
+    for (; left > 0; left--, w += 64, q += 4) { s8_columns(p, w, block_bytes, q, blocks, rows, acc); }
+    RNNRT_UNROLL
+    for (int k = 0; k < outputs; k++) {
+        const vi sum = second ? vi_add(acc[k], more[k]) : acc[k];
+        const vf row_scale = vf_load(p->m->scale + block * 16u + k / rows * LANES);
+        const vf scale = vf_mul(row_scale, vf_set(p->xscale[row + (uint32_t)(k % rows)]));
+        store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_mul(vf_from(sum), scale));
+    }
+}
+
+/* Blocks [block0, block1) of `rows` rows of p from `row` on; blocks and rows are constants wherever this is inlined. */
+RNNRT_INLINE TARGET void s8_tiles(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                  const float *bias, float *y, size_t ldy, int blocks, int rows) {
+    const uint32_t whole_blocks = p->m->rows / 16u;
+    const uint32_t end = block1 < whole_blocks ? block1 : whole_blocks;
+    uint32_t b = block0;
+    for (; b + (uint32_t)blocks <= end; b += (uint32_t)blocks) {
+        s8_tile(p, row, b, blocks, rows, target_of(bias, b, block0, y, ldy));
+    }
+    if (rows > 1 && blocks > 3 && b + 3u <= end) { /* the gates of a GRU; of one row a step has them inlined */
+        s8_tile(p, row, b, 3, rows, target_of(bias, b, block0, y, ldy));
+        b += 3u;
+    }
+    if (rows > 1 && blocks > 2 && b + 2u <= end) {
+        s8_tile(p, row, b, 2, rows, target_of(bias, b, block0, y, ldy));
+        b += 2u;
+    }
+    for (; b < block1; b++) {
+        const target t = target_of(bias, b, block0, y, ldy);
+        const uint32_t n = p->m->rows % 16u;
+        float last_bias[16], whole[16 * S8_ROWS];
+        s8_tile(p, row, b, 1, rows, b < whole_blocks ? t : whole_block(t, n, last_bias, whole));
+        if (b == whole_blocks) { copy_rows(t, n, whole, rows); }
+    }
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_many)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                  uint32_t block1, const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, S8_ROWS);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
+                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, 3);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_two)(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                                 const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS_MANY, 2);
+}
+
+static RNNRT_NOINLINE TARGET void KERNEL(s8_one)(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
+                                                 const float *bias, float *y, size_t ldy) {
+    s8_tiles(p, row, block0, block1, bias, y, ldy, S8_BLOCKS, 1);
+}
+
+static TARGET void KERNEL(rows_s8)(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0, uint32_t block1,
+                                   const float *bias, float *y, size_t ldy) {
+    const uint32_t end = row + n;
+    for (; end - row >= S8_ROWS; row += S8_ROWS, y += S8_ROWS * ldy) {
+        KERNEL(s8_many)(p, row, block0, block1, bias, y, ldy);
+    }
+    if (S8_ROWS > 3 && end - row == 3) { KERNEL(s8_three)(p, row, block0, block1, bias, y, ldy); }
+    if (S8_ROWS > 2 && end - row == 2) { KERNEL(s8_two)(p, row, block0, block1, bias, y, ldy); }
+    if (end - row == 1) { KERNEL(s8_one)(p, row, block0, block1, bias, y, ldy); }
+}
+
+static TARGET void KERNEL(matmul_s8)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,
+                                     const int8_t *q, size_t ldq, const float *xscale, uint32_t n, float *y,
+                                     size_t ldy) {
+    const rnnrt_product p = {.m = m, .q = q, .xscale = xscale, .ldx = ldq};
+    all_blocks(KERNEL(rows_s8), &p, n, S8_BLOCKS_MANY, block0, block1, bias, y, ldy);
+}
+
+#endif
