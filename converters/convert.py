@@ -15,13 +15,14 @@ import numpy.typing as npt
 
 from .._rnnrt import __version__
 from ..errors import ModelFormatError, UnsupportedError, VerificationError
-from . import channels_last, exporter_faults, ir, quantize, simplify, states, told
+from . import channels_last, exporter_faults, ir, quantize, simplify, states
 from .architecture import Description, read_description
 from .architecture import load as load_checkpoint
 from .checkpoint import SUFFIXES
 from .dims import show
 from .pack import pack
 from .read import parse
+from .told import Told, merged, remember
 from .verify import TOLERANCE, Report
 from .verify import verify as verify_blob
 from .write import require_folder, require_other_file, save, to_bytes
@@ -122,14 +123,20 @@ def prepare(
     OSError
         The file can't be read.
     """
-    graph = _load(source, {"prefix": prefix or None, "cell": cell, "architecture": architecture}, example)
-    graph = exporter_faults.check(graph, linear_before_reset)
-    graph = simplify.simplify(graph, set_values=set_values, shapes=shapes, batch=batch)
-    return channels_last.channels_last(states.lift(graph, dict(state_pairs) if state_pairs else None))
+    told = Told(set_values, shapes, batch, state_pairs, linear_before_reset, prefix, cell, architecture)
+    return prepare_as(source, told, example)
 
 
-def _load(source: Any, options: Mapping[str, Any], example: Any) -> ir.Graph:
-    given = {name: value for name, value in options.items() if value is not None}
+def prepare_as(source: Any, told: Told, example: Any = None) -> ir.Graph:
+    """`prepare`, with all that is told about the source in one."""
+    graph = exporter_faults.check(_load(source, told, example), told.linear_before_reset)
+    graph = simplify.simplify(graph, set_values=told.set_values, shapes=told.shapes, batch=told.batch)
+    return channels_last.channels_last(states.lift(graph, dict(told.states) if told.states else None))
+
+
+def _load(source: Any, told: Told, example: Any) -> ir.Graph:
+    options = {"prefix": told.prefix or None, "cell": told.cell, "architecture": told.architecture}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if example is not None:
         if not hasattr(source, "state_dict"):
             raise ValueError("example: only a torch module can have this")
@@ -277,30 +284,11 @@ def convert(
             require_other_file(output, source)
     say = progress or (lambda text: None)
     say("reading")
-    graph = prepare(
-        source,
-        set_values=set_values,
-        shapes=shapes,
-        batch=batch,
-        state_pairs=states,
-        linear_before_reset=linear_before_reset,
-        prefix=prefix,
-        cell=cell,
-        architecture=architecture,
-        example=example,
-    )
+    described = read_description(architecture) if isinstance(architecture, (str, os.PathLike)) else architecture
+    told = Told(set_values, shapes, batch, states, linear_before_reset, prefix, cell, described)
+    graph = prepare_as(source, told, example)
     say("packing")
-    options = told.remember(
-        set_values=set_values,
-        shapes=shapes,
-        batch=batch,
-        states=states,
-        linear_before_reset=linear_before_reset,
-        prefix=prefix,
-        cell=cell,
-        architecture=read_description(architecture) if isinstance(architecture, (str, os.PathLike)) else architecture,
-    )
-    plan, blob = build(source, graph, quantize, keep_float, precision, options)
+    plan, blob = build(source, graph, quantize, keep_float, precision, remember(told))
     if strict:
         refuse_compromises(graph, plan)
     report = ConversionReport(
@@ -318,16 +306,14 @@ def convert(
         notes=list(graph.notes),
     )
     if verify:
-        report.verification = verify_blob(
+        report.verification = _verify_against(
+            source,
+            told,
             graph,
             blob,
-            original_onnx(source, linear_before_reset),
-            set_values=set_values,
-            batch=batch,
+            data,
             seed=seed,
             frames=frames,
-            data=_by_name(data, graph),
-            module=source if hasattr(source, "state_dict") else None,
             tolerance=tolerance,
             threshold_db=threshold_db,
             progress=progress,
@@ -339,6 +325,20 @@ def convert(
         say("writing")
         save(output, blob)
     return report
+
+
+def _verify_against(source: Any, told: Told, graph: ir.Graph, blob: bytes, data: Data | None, **options: Any) -> Report:
+    """`verify.verify` with what is told about the source; options: its others."""
+    return verify_blob(
+        graph,
+        blob,
+        original_onnx(source, told.linear_before_reset),
+        set_values=told.set_values,
+        batch=told.batch,
+        data=_by_name(data, graph),
+        module=source if hasattr(source, "state_dict") else None,
+        **options,
+    )
 
 
 def refuse_compromises(graph: ir.Graph, plan: quantize.Plan) -> None:
@@ -470,36 +470,22 @@ def verify_file(
     """
     blob = Path(file).read_bytes()
     parsed = parse(blob)
-    options = told.merged(
-        parsed.meta,
-        {
-            "set_values": set_values,
-            "shapes": shapes,
-            "batch": batch,
-            "states": states,
-            "linear_before_reset": linear_before_reset,
-            "prefix": prefix,
-            "cell": cell,
-            "architecture": architecture,
-        },
-        is_checkpoint(source),
-    )
-    graph = prepare(source, state_pairs=options.pop("states", None), **options)
+    given = Told(set_values, shapes, batch, states, linear_before_reset, prefix, cell, architecture)
+    told = merged(parsed.meta, given, is_checkpoint(source))
+    graph = prepare_as(source, told)
     for kind, wanted in (("input", graph.inputs), ("output", graph.outputs)):
         have = ", ".join(f"{v.name} {show(v.dims)}" for v in parsed.of_kind(kind))
         want = ", ".join(f"{v.name} {show(_shape(v))}" for v in wanted)
         if have != want:
             raise ValueError(f"{kind}s of {Path(file).name} are {have}, the original's are {want}: other options?")
-    return verify_blob(
+    return _verify_against(
+        source,
+        told,
         graph,
         blob,
-        original_onnx(source, options.get("linear_before_reset")),
-        set_values=options.get("set_values"),
-        batch=options.get("batch"),
+        data,
         seed=seed,
         frames=frames,
-        data=_by_name(data, graph),
-        module=source if hasattr(source, "state_dict") else None,
         tolerance=tolerance,
         threshold_db=threshold_db,
         progress=progress,

@@ -254,7 +254,9 @@ class Evaluation:
                 continue
             if producer.op in _COMPARISONS:
                 known = [self.constants[n] for n in producer.inputs if n in self.constants]
-                numbers += [_as_text(array.reshape(-1)[0]) for array in known if array.size == 1]
+                numbers += [
+                    _as_text(array.reshape(-1)[0]) for array in known if array.size == 1 and np.isfinite(array).all()
+                ]
             wanted += [n for n in producer.inputs if n and n not in wanted]
         named = " and ".join(f"input '{name}'" for name in inputs) or f"'{condition}'"
         reason = "which branch is taken depends on"

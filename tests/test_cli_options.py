@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -141,13 +142,16 @@ def test_every_option_of_every_command_is_documented(root: Path) -> None:
 def test_what_a_file_was_told_is_checked() -> None:
     given: dict[str, Any] = {"set_values": {"sr": 16000}, "shapes": {"x": (1, "T", 5)}, "states": [("h", "hn")]}
     given["batch"] = 2
-    kept = {"source": {"options": told.remember(**given, prefix="", cell=None)}}
-    assert told.recall(json.loads(json.dumps(kept))) == given
-    assert told.as_words(given) == "--set sr=16000 --shape x=1,T,5 --state h:hn --batch 2"
-    assert told.merged(kept, {"batch": 3, "states": []}, checkpoint=False) == {**given, "batch": 3}
+    said = told.Told(**given)
+    kept = {"source": {"options": told.remember(said)}}
+    assert set(kept["source"]["options"]) == set(given)
+    assert told.recall(json.loads(json.dumps(kept))) == said
+    assert told.as_words(said) == "--set sr=16000 --shape x=1,T,5 --state h:hn --batch 2"
+    now = told.Told(batch=3, states=[])
+    assert told.merged(kept, now, checkpoint=False) == dataclasses.replace(said, batch=3)
     other = {"source": {"options": {"cell": "gru", "batch": 2, "linear_before_reset": 0}}}
-    assert told.merged(other, {}, checkpoint=True) == {"cell": "gru", "batch": 2}
-    assert told.merged(other, {}, checkpoint=False) == {"batch": 2, "linear_before_reset": 0}
+    assert told.merged(other, told.Told(), checkpoint=True) == told.Told(cell="gru", batch=2)
+    assert told.merged(other, told.Told(), checkpoint=False) == told.Told(batch=2, linear_before_reset=0)
     wrong: list[Any] = [{"batch": "two"}, {"shapes": [1]}, {"shapes": {"x": 1}}, {"states": [["h"]]}, {"set_values": 3}]
     for bad in (*wrong, {"architecture": "x.toml"}, 7):
         with pytest.raises(rnnrt.ModelFormatError, match="the options in its metadata"):

@@ -17,7 +17,7 @@ from rnnrt.cli.arguments import read_arrays, refuse_options, usage_errors
 from rnnrt.cli.cells import build_cell
 from rnnrt.cli.exits import json_option
 from rnnrt.cli.profile import profile_model
-from rnnrt.cli.sources import ONNX_OPTIONS, kind_of, load_model, model_options, prepare, stored_arguments
+from rnnrt.cli.sources import ONNX_OPTIONS, kind_of, load_model, model_options, told_before
 from rnnrt.compare import GATES, Comparison, compare
 from rnnrt.contenders import Feed, OrtModel, seeded_feeds
 
@@ -128,11 +128,13 @@ def _open(path: Path, feed: Feed, options: dict[str, Any]) -> OrtModel:
     """The session, with the states that the converter finds in the model and the inputs that are given as constants."""
     if kind_of(path) != "onnx":  # a missing file, too, for which onnxruntime has an exception of its own
         raise click.UsageError(f"--against {path}: expected an .onnx model, for onnxruntime to run")
+    from rnnrt.converters.convert import prepare_as
+
     with usage_errors():
-        arguments = stored_arguments(options.pop("stored"), path, options)
-        graph = prepare(path, arguments)
+        told = told_before(options.pop("stored"), path, options)
+        graph = prepare_as(path, told)
         states = [(state.input, state.output) for state in graph.states]
-        return OrtModel.open(path, feed, states, arguments.get("set_values"))
+        return OrtModel.open(path, feed, states, told.set_values)
 
 
 def _feeds(model: rnnrt.Model, path: Path) -> list[Feed]:

@@ -14,7 +14,7 @@ from rnnrt.cli.arguments import pairs, read_arrays, refuse_inputs, refuse_option
 from rnnrt.cli.exits import Exit, json_option
 from rnnrt.cli.listing import list_checkpoint
 from rnnrt.cli.report import print_layers, print_notes, print_states, print_verification, state_bytes, verdict
-from rnnrt.cli.sources import kind_of, model_arguments, refuse_others_options, source_options
+from rnnrt.cli.sources import kind_of, refuse_others_options, source_options, told_by
 
 
 def verification_options(command: Any) -> Any:
@@ -114,7 +114,7 @@ def convert(
                 precision=list(pairs("--precision", precisions, str).items()),
                 strict=strict,
                 progress=say,
-                **model_arguments(options),
+                **vars(told_by(options)),
                 **verification_arguments(options),
             )
     except rnnrt.VerificationError as error:

@@ -15,7 +15,7 @@ from rnnrt.cli import output
 from rnnrt.cli.arguments import refuse_options, usage_errors
 from rnnrt.cli.exits import json_option
 from rnnrt.cli.report import print_states, state_bytes
-from rnnrt.cli.sources import SOURCE_OPTIONS, kind_of, model_arguments, prepare, refuse_others_options, source_options
+from rnnrt.cli.sources import SOURCE_OPTIONS, kind_of, refuse_others_options, source_options, told_by
 
 
 @click.command()
@@ -43,10 +43,10 @@ def inspect(ctx: click.Context, /, file: Path, as_json: bool, **options: Any) ->
 
 
 def _inspect_source(path: Path, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    from rnnrt.converters.convert import build
+    from rnnrt.converters.convert import build, prepare_as
 
     with usage_errors():
-        graph = prepare(path, model_arguments(options))
+        graph = prepare_as(path, told_by(options))
     _, blob = build(path, graph)
     return {**_inspect(rnnrt.load(blob), blob, kind), "opset": graph.opset or None, "producer": graph.producer}
 

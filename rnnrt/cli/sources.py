@@ -100,34 +100,28 @@ def refuse_others_options(ctx: click.Context, source: Path) -> None:
         refuse_options(ctx, _CHECKPOINT_ONLY, f"is for checkpoints: {source} is none")
 
 
-def model_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What `source_options` stand for: keyword arguments of the converter."""
-    return {
-        "set_values": pairs("--set", options["set_values"], number_or_list),
-        "shapes": pairs("--shape", options["shapes"], dims),
-        "batch": options["batch"],
-        "states": state_pairs(options["states"]),
-        "linear_before_reset": options["linear_before_reset"],
-        "prefix": options.get("prefix", ""),
-        "cell": options.get("cell"),
-        "architecture": options.get("architecture"),
-    }
+def told_by(options: Mapping[str, Any]) -> Any:
+    """What `source_options` stand for: a `converters.told.Told`; its `vars` are arguments of the converter."""
+    from rnnrt.converters.told import Told
+
+    return Told(
+        set_values=pairs("--set", options["set_values"], number_or_list),
+        shapes=pairs("--shape", options["shapes"], dims),
+        batch=options["batch"],
+        states=state_pairs(options["states"]),
+        linear_before_reset=options["linear_before_reset"],
+        prefix=options.get("prefix", ""),
+        cell=options.get("cell"),
+        architecture=options.get("architecture"),
+    )
 
 
-def stored_arguments(meta: Mapping[str, Any], source: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def told_before(meta: Mapping[str, Any], source: Path, options: Mapping[str, Any]) -> Any:
     """The same for a file's source: what `convert` was told about it, but for what is said now; said on stderr."""
     from rnnrt.converters import told
 
-    given = model_arguments(options)
+    given = told_by(options)
     found = told.merged(meta, given, kind_of(source) == "checkpoint")
-    if used := {name: value for name, value in found.items() if given[name] in (None, "", {}, [])}:
-        output.stderr().print(f"as it was converted: {told.as_words(used)}", markup=False)
+    if used := {name: value for name, value in found.said().items() if name not in given.said()}:
+        output.stderr().print(f"as it was converted: {told.as_words(told.Told(**used))}", markup=False)
     return found
-
-
-def prepare(path: Path, arguments: Mapping[str, Any]) -> Any:
-    """What the converter makes of a source, with `model_arguments`, before it is packed: a `converters.ir.Graph`."""
-    from rnnrt.converters import convert as converter
-
-    rest = dict(arguments)
-    return converter.prepare(path, state_pairs=rest.pop("states", None), **rest)

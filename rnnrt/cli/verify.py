@@ -12,7 +12,7 @@ from rnnrt.cli.arguments import usage_errors
 from rnnrt.cli.convert import verification_arguments, verification_options
 from rnnrt.cli.exits import Exit, json_option
 from rnnrt.cli.report import print_verification, verdict
-from rnnrt.cli.sources import load_model, refuse_others_options, source_options, stored_arguments
+from rnnrt.cli.sources import load_model, refuse_others_options, source_options, told_before
 
 
 @click.command()
@@ -37,7 +37,7 @@ def verify(ctx: click.Context, /, file: Path, against: Path, as_json: bool, **op
     from rnnrt.converters import convert as converter
 
     with usage_errors(), output.spinner(f"verifying {file.name}") as say:
-        arguments = {**stored_arguments(meta, against, options), **verification_arguments(options)}
+        arguments = {**vars(told_before(meta, against, options)), **verification_arguments(options)}
         found = converter.verify_file(file, against, progress=say, **arguments)
     report = found.to_dict()
     if as_json:
