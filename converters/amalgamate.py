@@ -276,7 +276,7 @@ def _by_name(items: Iterable[c_text.Item]) -> dict[str, list[c_text.Item]]:
 def _keep_reachable(units: list[_Unit], public: Collection[str]) -> None:
     """Leave out items that no public function reaches, by name. Conditionals, pragmas and includes stay."""
     everywhere = _by_name(item for unit in units for item in unit.items)
-    own = {}  # of a .c file its own macro is meant, whatever others define
+    own: dict[int, dict[str, list[c_text.Item]]] = {}  # of a .c file its own macro is meant, whatever others define
     for unit in units:
         names = _by_name(unit.items) if unit.path.suffix == ".c" else {}
         own.update({id(item): names for item in unit.items})
@@ -293,7 +293,7 @@ def _keep_reachable(units: list[_Unit], public: Collection[str]) -> None:
             continue
         reached[id(item)] = by_code
         for name in item.uses:
-            found = own[id(item)].get(name) or everywhere.get(name, ())
+            found = own[id(item)].get(name) or everywhere.get(name, [])
             todo += [(used, by_code) for used in found if by_code or used.directive]
     for unit in units:
         unit.items = [item for item in unit.items if id(item) in reached]
