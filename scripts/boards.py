@@ -52,9 +52,9 @@ class Board:
         )
 
 
-def run(command: Sequence[str]) -> str:
-    """What a command prints; it runs in the repository's top folder."""
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+def run(command: Sequence[str], folder: Path = ROOT) -> str:
+    """What a command prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
 
 
 _HARD = ("-mthumb", "-mfloat-abi=hard")
