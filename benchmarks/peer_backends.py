@@ -138,7 +138,7 @@ class Rnnrt:
                 model = rnnrt.load(path, isa=isa, threads=self._threads)
                 found.append(self._python(layer, mode, variant, model, width))
             if self._native and mode is STREAM and self._threads == 1:
-                found.append(self._c(layer, name, path, width))
+                found.append(self.in_c(layer, name, path))
         return found
 
     def _python(self, layer: Layer, mode: Mode, name: str, model: rnnrt.Model, width: float) -> Peer:
@@ -154,8 +154,9 @@ class Rnnrt:
             layer.multiplies * width,
         )
 
-    def _c(self, layer: Layer, precision: str, path: Path, width: float) -> Peer:
+    def in_c(self, layer: Layer, precision: str, path: Path, isa: str | None = None) -> Peer:
         """The same model through rnnrt_step, whose library is the extension module."""
+        width = dict(self.FORMATS)[precision]
         x = np.ascontiguousarray(STREAM.x(layer)[:, 0])
         y = np.zeros(layer.hidden, np.float32)
         library, steps = ctypes.CDLL(str(rnnrt._rnnrt.__file__)), ctypes.CDLL(str(self._native)).bench_steps
@@ -173,6 +174,8 @@ class Rnnrt:
             return handle
 
         model = made("model", _at(blob), length)
+        if isa:
+            _check(library.rnnrt_model_use_isa(model, isa.encode()))
         state = made("state", model, ctypes.c_uint32(1), ctypes.c_uint32(1))
         kept = (blob, memory, x)
         together = max(
