@@ -57,6 +57,16 @@ typedef struct rnnrt_product {
     size_t ldx;
 } rnnrt_product;
 
+/* The input's part of the next time steps of a stream, s8, made tile by tile beside the steps of now, as far as these get. */
+typedef struct rnnrt_ahead {
+    rnnrt_product w; /* times ahead_rows rows */
+    const float *bias;
+    uint32_t first;     /* block of w.m that y begins with */
+    uint32_t next, end; /* blocks still to be made; a step moves next on */
+    float *y;           /* [ahead_rows] rows, ldy apart */
+    size_t ldy;
+} rnnrt_ahead;
+
 /* A time step of n rows (streams) of a recurrent layer with default activations. G gates, rows of matrices in blocks
  * [unit/16][gate][unit%16] from block `first` on; matrices have whole blocks (m->rows a multiple of 16). */
 typedef struct rnnrt_recurrent_step {
@@ -71,6 +81,8 @@ typedef struct rnnrt_recurrent_step {
     float *y, *c_out; /* after; c_out may be c, y may be h unless r.x is h as well */
     size_t ldy, ldc_out;
     float *between; /* gru_reset to gru_renew: [n][1 - z, p of n, r (.) h][units16], units16 = RNNRT_PAD(units, 16) */
+    /* Or NULL; only where the table has ahead_rows, w.m is NULL, n 1 and all blocks are one range. */
+    rnnrt_ahead *ahead;
 } rnnrt_recurrent_step;
 
 /* y = f(x), elementwise, in place allowed. a and b are the parameters in the formula; NaN in gives NaN out. */
@@ -112,6 +124,7 @@ typedef enum rnnrt_binary {
 
 typedef struct rnnrt_kernels {
     const char *isa;
+    uint32_t ahead_rows; /* time steps that gru_step and lstm_step project ahead, 0: they don't */
 
     /* y[i*ldy + r - 16*block0] = bias[r] + sum_c w[r][c] * x[i*ldx + c]
      * for i < n and the rows r of blocks [block0, block1), r < m->rows. Only those rows are written.

@@ -26,6 +26,8 @@
 #define S8_SUMS 8
 #define FETCH_LINES 8
 #define STREAM_BYTES (2u << 20)
+#define AHEAD_BLOCKS 2
+#define AHEAD_ROWS 8
 
 typedef __m512 vf;
 typedef __m512i vi;
@@ -194,6 +196,7 @@ RNNRT_INLINE TARGET vi v4_end(vi acc, v4 sum, const int8_t *step) {
 #include "simd_cells.h"
 #include "simd_steps_f32.h"
 #include "simd_steps_s4.h"
+#include "simd_ahead.h"
 #include "simd_steps.h"
 #include "simd_reset.h"
 #include "simd_table.h"

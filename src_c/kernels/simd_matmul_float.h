@@ -122,11 +122,6 @@ static RNNRT_NOINLINE TARGET void KERNEL(f16_many)(const rnnrt_product *p, uint3
     float_tiles(p, 1, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, F32_ROWS);
 }
 
-static RNNRT_NOINLINE TARGET void KERNEL(f16_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
-                                                    uint32_t block1, const float *bias, float *y, size_t ldy) {
-    float_tiles(p, 1, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 3);
-}
-
 static RNNRT_NOINLINE TARGET void KERNEL(f16_two)(const rnnrt_product *p, uint32_t row, uint32_t block0,
                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
     float_tiles(p, 1, row, block0, block1, bias, y, ldy, F32_BLOCKS_MANY, 2);
@@ -154,9 +149,12 @@ LINKAGE TARGET void KERNEL(rows_f16)(const rnnrt_product *p, uint32_t row, uint3
     for (; end - row >= F32_ROWS; row += F32_ROWS, y += F32_ROWS * ldy) {
         KERNEL(f16_many)(p, row, block0, block1, bias, y, ldy);
     }
-    if (F32_ROWS > 3 && end - row == 3) { KERNEL(f16_three)(p, row, block0, block1, bias, y, ldy); }
-    if (F32_ROWS > 2 && end - row == 2) { KERNEL(f16_two)(p, row, block0, block1, bias, y, ldy); }
-    if (end - row == 1) { KERNEL(f16_one)(p, row, block0, block1, bias, y, ldy); }
+    if (F32_ROWS > 2 && end - row >= 2) {
+        KERNEL(f16_two)(p, row, block0, block1, bias, y, ldy);
+        row += 2;
+        y += 2 * ldy;
+    }
+    if (row < end) { KERNEL(f16_one)(p, row, block0, block1, bias, y, ldy); }
 }
 
 LINKAGE TARGET void KERNEL(matmul_f32)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,

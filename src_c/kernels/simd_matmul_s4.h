@@ -79,11 +79,6 @@ static RNNRT_NOINLINE TARGET void KERNEL(s4_many)(const rnnrt_product *p, uint32
     s4_tiles(p, row, block0, block1, bias, y, ldy, S4_BLOCKS_MANY, S4_ROWS);
 }
 
-static RNNRT_NOINLINE TARGET void KERNEL(s4_three)(const rnnrt_product *p, uint32_t row, uint32_t block0,
-                                                   uint32_t block1, const float *bias, float *y, size_t ldy) {
-    s4_tiles(p, row, block0, block1, bias, y, ldy, S4_BLOCKS_MANY, 3);
-}
-
 static RNNRT_NOINLINE TARGET void KERNEL(s4_two)(const rnnrt_product *p, uint32_t row, uint32_t block0, uint32_t block1,
                                                  const float *bias, float *y, size_t ldy) {
     s4_tiles(p, row, block0, block1, bias, y, ldy, S4_BLOCKS_MANY, 2);
@@ -100,9 +95,12 @@ static TARGET void KERNEL(rows_s4)(const rnnrt_product *p, uint32_t row, uint32_
     for (; end - row >= S4_ROWS; row += S4_ROWS, y += S4_ROWS * ldy) {
         KERNEL(s4_many)(p, row, block0, block1, bias, y, ldy);
     }
-    if (S4_ROWS > 3 && end - row == 3) { KERNEL(s4_three)(p, row, block0, block1, bias, y, ldy); }
-    if (S4_ROWS > 2 && end - row == 2) { KERNEL(s4_two)(p, row, block0, block1, bias, y, ldy); }
-    if (end - row == 1) { KERNEL(s4_one)(p, row, block0, block1, bias, y, ldy); }
+    if (S4_ROWS > 2 && end - row >= 2) {
+        KERNEL(s4_two)(p, row, block0, block1, bias, y, ldy);
+        row += 2;
+        y += 2 * ldy;
+    }
+    if (row < end) { KERNEL(s4_one)(p, row, block0, block1, bias, y, ldy); }
 }
 
 static TARGET void KERNEL(matmul_s4)(const rnnrt_matrix *m, uint32_t block0, uint32_t block1, const float *bias,

@@ -39,6 +39,14 @@ RNNRT_INLINE TARGET void s8_columns(const rnnrt_product *p, const int8_t *w, siz
     }
 }
 
+/* Vector v of block `block` + b for row `row` + i of x, from its sum. */
+RNNRT_INLINE TARGET void s8_store(const rnnrt_product *p, uint32_t row, uint32_t block, vi sum, int b, int v, int i,
+                                  target t) {
+    const vf row_scale = vf_load(p->m->scale + block * 16u + (size_t)(b * 16 + v * LANES));
+    const vf scale = vf_mul(row_scale, vf_set(p->xscale[row + (uint32_t)i]));
+    store_rows(t, b, v, i, vf_mul(vf_from(sum), scale));
+}
+
 /* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start and S8_LEFT_OUT bring in wraps and is taken out again. */
 RNNRT_INLINE TARGET void s8_tile(const rnnrt_product *p, uint32_t row, uint32_t block, int blocks, int rows, target t) {
     const uint32_t groups = RNNRT_PAD(p->m->cols, 4u) / 4u;
@@ -63,9 +71,7 @@ RNNRT_INLINE TARGET void s8_tile(const rnnrt_product *p, uint32_t row, uint32_t 
     RNNRT_UNROLL
     for (int k = 0; k < outputs; k++) {
         const vi sum = second ? vi_add(acc[k], more[k]) : acc[k];
-        const vf row_scale = vf_load(p->m->scale + block * 16u + k / rows * LANES);
-        const vf scale = vf_mul(row_scale, vf_set(p->xscale[row + (uint32_t)(k % rows)]));
-        store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, vf_mul(vf_from(sum), scale));
+        s8_store(p, row, block, sum, k / rows / VECTORS, k / rows % VECTORS, k % rows, t);
     }
 }
 

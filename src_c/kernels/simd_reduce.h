@@ -8,12 +8,17 @@
 #include "simd_math.h"
 
 #define PARTS (16 / LANES)
+#if LANES == 1
+#define UNROLL_PARTS /* 16 parts are more than the registers hold: it would only be more code */
+#else
+#define UNROLL_PARTS RNNRT_UNROLL
+#endif
 
 typedef enum reduction { REDUCE_SUM, REDUCE_SUM_SQ_DIFF, REDUCE_MAX } reduction;
 
 /* part[] op= the next 16 elements. */
 RNNRT_INLINE TARGET void reduce_block(reduction f, vf part[PARTS], const float x[16], vf mean) {
-    RNNRT_UNROLL
+    UNROLL_PARTS
     for (int v = 0; v < PARTS; v++) {
         vf e = vf_load(x + v * LANES);
         if (f == REDUCE_SUM_SQ_DIFF) {
@@ -41,7 +46,7 @@ RNNRT_INLINE TARGET float reduce(reduction f, float start, const float *x, float
     vf part[PARTS];
     float lane[16];
     size_t i = 0;
-    RNNRT_UNROLL
+    UNROLL_PARTS
     for (int v = 0; v < PARTS; v++) { part[v] = vf_set(start); }
     for (; i + 16 <= n; i += 16) { reduce_block(f, part, x + i, vf_set(mean)); }
     if (i < n) {
@@ -56,7 +61,7 @@ RNNRT_INLINE TARGET float reduce(reduction f, float start, const float *x, float
         }
         reduce_block(f == REDUCE_MAX ? REDUCE_MAX : REDUCE_SUM, part, lane, vf_set(mean));
     }
-    RNNRT_UNROLL
+    UNROLL_PARTS
     for (int v = 0; v < PARTS; v++) { vf_store(lane + v * LANES, part[v]); }
     return reduce_lanes(f, lane);
 }
@@ -74,22 +79,27 @@ LINKAGE TARGET float KERNEL(max)(const float *x, size_t n) {
     return reduce(REDUCE_MAX, start, x, 0.0f, n);
 }
 
-/* The bits of max |x|: the order of non-negative floats is the order of their bits, and NaN comes above infinity. */
-RNNRT_INLINE TARGET int32_t largest_bits(const float *x, uint32_t n) {
+/* The bits of max |x[0 .. n)|, n a multiple of 16. */
+RNNRT_INLINE TARGET int32_t largest_of_vectors(const float *x, uint32_t n) {
     vi part[PARTS];
-    int32_t lane[16];
-    uint32_t i = 0;
-    RNNRT_UNROLL
+    int32_t lane[16], largest = 0;
+    UNROLL_PARTS
     for (int v = 0; v < PARTS; v++) { part[v] = vi_set(0); }
-    for (; n - i >= 16; i += 16) {
-        RNNRT_UNROLL
+    for (uint32_t i = 0; i < n; i += 16) {
+        UNROLL_PARTS
         for (int v = 0; v < PARTS; v++) { part[v] = vi_max(part[v], vf_bits(absolute(vf_load(x + i + v * LANES)))); }
     }
-    RNNRT_UNROLL
+    UNROLL_PARTS
     for (int v = 0; v < PARTS; v++) { vi_store(lane + v * LANES, part[v]); }
-    int32_t largest = 0;
     for (int l = 0; l < 16; l++) { largest = lane[l] > largest ? lane[l] : largest; }
-    for (; i < n; i++) {
+    return largest;
+}
+
+/* The bits of max |x|: the order of non-negative floats is the order of their bits, and NaN comes above infinity. */
+RNNRT_INLINE TARGET int32_t largest_bits(const float *x, uint32_t n) {
+    const uint32_t vectors = LANES > 1 ? n / 16u * 16u : 0;
+    int32_t largest = LANES > 1 ? largest_of_vectors(x, vectors) : 0;
+    for (uint32_t i = vectors; i < n; i++) {
         int32_t bits;
         memcpy(&bits, x + i, sizeof bits);
         bits &= 0x7FFFFFFF;
@@ -100,7 +110,7 @@ RNNRT_INLINE TARGET int32_t largest_bits(const float *x, uint32_t n) {
 
 /* |x * factor| <= 127.0001, so that adding ROUNDER rounds to an integer within [-127, 127] and leaves it in the low bits. */
 RNNRT_INLINE TARGET void quantize_block(const float x[16], vf factor, int8_t q[16]) {
-    RNNRT_UNROLL
+    UNROLL_PARTS
     for (int v = 0; v < PARTS; v++) {
         const vf rounder_n = vf_add(vf_mul(vf_load(x + v * LANES), factor), vf_set(ROUNDER));
         vi_store_s8(q + v * LANES, vi_sub(vf_bits(rounder_n), vf_bits(vf_set(ROUNDER))));

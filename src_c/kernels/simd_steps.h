@@ -124,10 +124,19 @@ RNNRT_INLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t block, int
     }
 }
 
+#if !defined(AHEAD_ROWS)
+RNNRT_INLINE uint32_t step_ahead(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
+                                 int streamed) {
+    (void)s, (void)block1, (void)gates, (void)streamed;
+    return block0;
+}
+#endif
+
 /* One row of s8 weights. */
 RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     const size_t bytes = ((size_t)r->cols + (s->w.m ? w->cols : 0)) * s->units * gates;
+    if (s->ahead) { block0 = step_ahead(s, block0, block1, gates, bytes >= STREAM_BYTES); }
     if (bytes >= STREAM_BYTES) {
         step_row(s, block0, block1, gates, s8_streamed, s8_streamed, 0);
     } else if (FETCH_LINES > 0 && w->cols >= FETCH_COLS) {

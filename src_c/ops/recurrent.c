@@ -280,6 +280,12 @@ static void run_steps(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, 
     const size_t ld = (size_t)rows->n * d->gates * d->padded;
     const rnnrt_step_kernels none = {NULL, NULL};
     const rnnrt_step_kernels fused = kind->fused && d->default_cell && !rows->lens ? kind->fused(call) : none;
+    if (fused.first && !fused.last && rnnrt_recurrent_can_look_ahead(d, rows->n, s->time)) {
+        const float *x = (const float *)call->in[RNNRT_IN_X]->data + b * s->x_row;
+        const rnnrt_sequence all = {s->time, reverse, x, y, s->x_time, s->y_time, hold.data, (float *)call->scratch};
+        rnnrt_recurrent_ahead(d, fused, &all, rows);
+        return;
+    }
     for (uint32_t done = 0; done < s->time; done += s->steps) {
         const uint32_t n = s->time - done < s->steps ? s->time - done : s->steps;
         const uint32_t t = reverse ? s->time - done - n : done;

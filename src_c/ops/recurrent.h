@@ -9,6 +9,7 @@
 #ifndef RNNRT_RECURRENT_H
 #define RNNRT_RECURRENT_H
 
+#include "../kernels/compiler.h"
 #include "activation.h"
 #include "op.h"
 
@@ -72,6 +73,7 @@ typedef struct rnnrt_rows {
     size_t ldh, ldc;
     float *y, *c_out; /* state after */
     size_t ldy, ldc_out;
+    rnnrt_ahead *ahead; /* what a fused step projects ahead, or NULL */
 } rnnrt_rows;
 
 typedef void (*rnnrt_step_kernel)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1);
@@ -113,6 +115,32 @@ void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernels kernels,
 /* A node's whole run when it is one plain step from states given (an rnnrt_step of a model with one such layer): returns 0
  * and does nothing where it is not. Scratch: for W, for R (or a state) and of `product`, RNNRT_RECURRENT_ROWS rows at most. */
 int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, rnnrt_step_kernels kernels);
+
+/* A sequence of one stream whose steps project ahead; recurrent_ahead.c. */
+typedef struct rnnrt_sequence {
+    uint32_t time;
+    int reverse;
+    const float *x; /* at time 0, x_time from one to the next */
+    float *y;       /* likewise, or NULL: each step's state goes to hold */
+    size_t x_time, y_time;
+    float *hold;
+    float *p; /* scratch: [2 * ahead_rows][gates * padded] */
+} rnnrt_sequence;
+
+/* Is it possible, and worth it? Known when compiling where no table projects ahead. With fewer units R is in L1: nothing to
+ * wait for. With much less of W than of R there is little to do meanwhile (GRU of 40 inputs and 512 units: 4 % slower). */
+static inline int rnnrt_recurrent_can_look_ahead(const rnnrt_direction *d, uint32_t n, uint32_t time) {
+#if defined(RNNRT_ARCH_X86)
+    return n == 1 && d->k->ahead_rows > 0 && time >= 2 * d->k->ahead_rows && d->team->threads < 2 && d->w.w8 &&
+           d->r.w8 && d->hidden >= 64 && d->w.cols >= d->hidden / 2;
+#else
+    (void)d, (void)n, (void)time;
+    return 0;
+#endif
+}
+/* All time steps of it. rows->h, c: the initial state, then the last one. Scratch: d->for_w for 2 * ahead_rows rows, d->for_r. */
+void rnnrt_recurrent_ahead(const rnnrt_direction *d, rnnrt_step_kernels kernels, const rnnrt_sequence *q,
+                           rnnrt_rows *rows);
 
 /* d->product [n][gates * padded] = R h + BR, all rows of R of this direction. */
 void rnnrt_recurrent_product(const rnnrt_direction *d, const rnnrt_rows *rows);

@@ -80,6 +80,7 @@ void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernels kernels,
     s->c_out = rows->c_out;
     s->ldy = rows->ldy;
     s->ldc_out = rows->ldc_out;
+    s->ahead = rows->ahead;
     if (rows->x) { rnnrt_product_set(d->k, &s->w, rows->x, rows->ldx, rows->n, d->for_w); }
     s->between = d->product;
     run_kernels(d->k, d->team, &j, kernels, d->gates, d->for_r);
@@ -130,6 +131,7 @@ int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_cal
     s->y = y ? y : y_h;
     s->c = kind->has_cell ? floats_of(call, RNNRT_IN_C) : NULL;
     s->c_out = kind->has_cell ? result_of(call, RNNRT_OUT_C) : NULL;
+    s->ahead = NULL;
     if (!s->y || (kind->has_cell && !s->c_out)) { return 0; }
     rnnrt_product_set(call->k, &s->w, (const float *)x->data, w.cols, s->n, scratch);
     scratch += rnnrt_matmul_scratch(call->in[RNNRT_IN_W], s->n);

@@ -16,8 +16,8 @@ typedef struct layer {
 
 /* A matrix's constants and what multiplies it. */
 typedef struct constants {
-    float scale[4 * MAX_UNITS], bias[4 * MAX_UNITS], xscale[MAX_ROWS];
-    int32_t row_sum[4 * MAX_UNITS];
+    float scale[8 * MAX_UNITS], bias[8 * MAX_UNITS], xscale[MAX_ROWS]; /* 4 gates, 2 directions */
+    int32_t row_sum[8 * MAX_UNITS];
     int8_t q[MAX_ROWS * (MAX_UNITS + 32u)];
     int8_t step[4 * MAX_UNITS * (MAX_UNITS / 32u + 1u)];
     int32_t start[MAX_ROWS * (MAX_UNITS / 32u + 1u)];
@@ -271,11 +271,66 @@ static void check_step(uint32_t units, uint32_t gates, uint32_t n, int before_re
     compare(&l, check(gates == 3 ? "gru_step" : "lstm_step", run_step, &l, before, size));
 }
 
+/* A step that may project ahead. The scalar table doesn't: it makes the whole product apart. */
+typedef struct sequence {
+    layer l;
+    rnnrt_product w;
+    rnnrt_matrix m;
+    const float *bias;
+} sequence;
+
+/* y: [units], c_out: [units], then the product [MAX_ROWS][blocks * 16]: what the step left, and the rows that no step makes. */
+static void run_ahead(const rnnrt_kernels *k, const void *of, float *y) {
+    const sequence *q = of;
+    rnnrt_recurrent_step s = q->l.step;
+    const uint32_t first = s.first, end = first + q->l.gates * q->l.block1, rows = k->ahead_rows;
+    const rnnrt_product *w = &q->w;
+    const size_t ld = (size_t)(end - first) * 16;
+    float *product = y + 2 * (size_t)s.units;
+    rnnrt_ahead ahead = {*w, q->bias, first, first, end, product, ld};
+    s.y = y;
+    s.c_out = y + s.units;
+    s.ahead = rows ? &ahead : NULL;
+    if (q->l.gates == 3) { memset(s.c_out, 0, s.units * sizeof(float)); }
+    (q->l.gates == 3 ? k->gru_step : k->lstm_step)(&s, 0, q->l.block1);
+    if (ahead.next > end || (rows && q->l.block1 >= 4 && ahead.next == first)) { fail("ahead", k->isa); }
+    k->matmul_s8(&q->m, ahead.next, end, q->bias, w->q, w->ldx, w->xscale, MAX_ROWS,
+                 product + (size_t)(ahead.next - first) * 16, ld);
+    if (ahead.next > first) {
+        k->matmul_s8(&q->m, first, ahead.next, q->bias, w->q + rows * w->ldx, w->ldx, w->xscale + rows, MAX_ROWS - rows,
+                     product + rows * ld, ld);
+    }
+}
+
+static void check_ahead(uint32_t units, uint32_t gates) {
+    const uint32_t blocks = RNNRT_PAD(units, 16u) / 16, directions = draw() % 2 + 1, rows = gates * blocks * 16;
+    const uint32_t inputs = draw() % 3 ? draw() % MAX_UNITS + 1 : units;
+    sequence q = {.l = {.gates = gates, .block1 = blocks}};
+    rnnrt_recurrent_step *s = &q.l.step;
+    moderate(x, (size_t)MAX_ROWS * inputs);
+    moderate(h, units);
+    moderate(c, units);
+    make_product(&s->r, &q.l.r, &of_r, IN0, directions * rows, units, 1, h, S8);
+    make_product(&q.w, &q.m, &of_w, IN1, directions * rows, inputs, MAX_ROWS, x, S8);
+    s->first = (directions - 1) * gates * blocks;
+    s->ldp = rows;
+    s->p = floats(IN2, rows, MODERATE);
+    s->br = gates == 3 ? of_r.bias : NULL;
+    s->units = units;
+    s->n = 1;
+    s->h = h;
+    s->c = c;
+    s->ldh = s->ldc = s->ldy = s->ldc_out = units;
+    q.bias = draw() % 2 ? of_w.bias : NULL;
+    check(gates == 3 ? "gru_step ahead" : "lstm_step ahead", run_ahead, &q, NULL, 2 * units + (size_t)MAX_ROWS * rows);
+}
+
 void check_steps(uint32_t units) {
     static const uint32_t rows[] = {1, 1, 2, 3, 4, 5, 9};
     for (uint32_t i = 0; units <= MAX_UNITS && i < sizeof rows / sizeof *rows; i++) {
         for (uint32_t gates = 3; gates <= 4; gates++) {
             for (uint32_t repeat = 0; repeat < 6; repeat++) { check_step(units, gates, rows[i], 1); }
+            check_ahead(units, gates);
         }
         for (uint32_t repeat = 0; repeat < 6; repeat++) { check_step(units, 3, rows[i], 0); }
     }
