@@ -7,7 +7,7 @@
 
 /* Largest number of inputs plus outputs of one node. */
 #define RNNRT_MAX_REFS 64u
-/* Largest number of memory slots, and of tensors alive at one time. Bounds the stack of rnnrt_state_size (about 15 kB); the
+/* Largest number of memory slots, and of tensors alive at one time. Bounds the stack of rnnrt_state_size (docs/targets.md); the
  * runtime that is exported with a model has as many as the model's variables. */
 #ifndef RNNRT_MAX_LIVE
 #define RNNRT_MAX_LIVE 256u

@@ -124,7 +124,6 @@ typedef enum rnnrt_binary {
 
 typedef struct rnnrt_kernels {
     const char *isa;
-    uint32_t ahead_rows; /* time steps that gru_step and lstm_step project ahead, 0: they don't */
 
     /* y[i*ldy + r - 16*block0] = bias[r] + sum_c w[r][c] * x[i*ldx + c]
      * for i < n and the rows r of blocks [block0, block1), r < m->rows. Only those rows are written.
@@ -187,6 +186,8 @@ typedef struct rnnrt_kernels {
     float (*sum)(const float *x, size_t n);                     /* n = 0: 0 */
     float (*sum_sq_diff)(const float *x, float mean, size_t n); /* sum of (x - mean)^2 */
     float (*max)(const float *x, size_t n);                     /* n >= 1; NaN when any is NaN */
+
+    uint32_t ahead_rows; /* time steps that gru_step and lstm_step project ahead, 0: they don't */
 } rnnrt_kernels;
 
 /* Tables of this build that this CPU and OS can run, best first; NULL past the end. */
