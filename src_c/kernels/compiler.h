@@ -6,9 +6,11 @@
 
 /* unused: a template defines more than each of its tables takes. */
 #if defined(__GNUC__)
+#define RNNRT_UNUSED __attribute__((unused))
 #define RNNRT_INLINE static inline __attribute__((always_inline, unused))
 #define RNNRT_NOINLINE __attribute__((noinline))
 #else
+#define RNNRT_UNUSED
 #define RNNRT_INLINE static inline
 #define RNNRT_NOINLINE
 #endif
@@ -23,7 +25,7 @@
 #endif
 
 /* Asks for the cache line at p, which need not exist. An address, as a pointer past an array's end would be undefined. */
-static inline void rnnrt_prefetch(uintptr_t p) {
+static inline RNNRT_UNUSED void rnnrt_prefetch(uintptr_t p) {
 #if defined(__GNUC__)
     __builtin_prefetch((const void *)p);
 #else
@@ -32,7 +34,7 @@ static inline void rnnrt_prefetch(uintptr_t p) {
 }
 
 /* The same, but only as near as L2. */
-static inline void rnnrt_prefetch_l2(uintptr_t p) {
+static inline RNNRT_UNUSED void rnnrt_prefetch_l2(uintptr_t p) {
 #if defined(__GNUC__)
     __builtin_prefetch((const void *)p, 0, 2);
 #else

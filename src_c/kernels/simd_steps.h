@@ -125,8 +125,8 @@ RNNRT_INLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t block, int
 }
 
 #if !defined(AHEAD_ROWS)
-RNNRT_INLINE uint32_t step_ahead(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
-                                 int streamed) {
+RNNRT_INLINE TARGET uint32_t step_ahead(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
+                                        int streamed) {
     (void)s, (void)block1, (void)gates, (void)streamed;
     return block0;
 }
@@ -152,7 +152,7 @@ RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0,
 #endif
 
 /* Is it one row, with weights of this format where it has any? */
-RNNRT_INLINE int one_row(const rnnrt_recurrent_step *s, rnnrt_dtype dtype) {
+RNNRT_INLINE TARGET int one_row(const rnnrt_recurrent_step *s, rnnrt_dtype dtype) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     if (s->n != 1 || !RNNRT_HAS_WEIGHTS(dtype)) { return 0; }
     if (dtype == RNNRT_S4) { return r->w4 && w->w4; }
