@@ -119,7 +119,9 @@ def prepare(part: Part, whole: bool, folder: Path) -> tuple[list[Contender], dic
     files = {}
     for mode in PRECISIONS:
         target = folder / f"{part.source.stem}-{mode}.rnnrt"
-        report = convert(part.source, target, quantize=None if mode == "f32" else mode, verify=False, **part.options)
+        kept = ("keep_float",) if mode == "f32" else ()  # where all layers are f32, it is refused
+        options = {name: value for name, value in part.options.items() if name not in kept}
+        report = convert(part.source, target, quantize=None if mode == "f32" else mode, verify=False, **options)
         files[mode] = (target, report.size)
     for mode, (target, _) in files.items():
         if mode == "f16" and files["f32"][1] < F16_FROM:
