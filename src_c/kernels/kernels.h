@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "../include/rnnrt.h"
+#include "compiler.h"
 
 #define RNNRT_BLOCK 16u        /* rows of a packed tile = units of a recurrent block */
 #define RNNRT_MAX_COLS 131072u /* 131072 * 127 * 127 = 2114060288 < 2^31 */
@@ -56,6 +57,13 @@ typedef struct rnnrt_product {
     const int32_t *start; /* [n][groups]: s4 */
     size_t ldx;
 } rnnrt_product;
+
+/* Has any table of this architecture ahead_rows? Where none has, compilers leave out what is for it. */
+#if defined(RNNRT_ARCH_X86)
+#define RNNRT_LOOKS_AHEAD 1
+#else
+#define RNNRT_LOOKS_AHEAD 0
+#endif
 
 /* The input's part of the next time steps of a stream, s8, made tile by tile beside the steps of now, as far as these get. */
 typedef struct rnnrt_ahead {

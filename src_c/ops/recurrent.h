@@ -9,7 +9,6 @@
 #ifndef RNNRT_RECURRENT_H
 #define RNNRT_RECURRENT_H
 
-#include "../kernels/compiler.h"
 #include "activation.h"
 #include "op.h"
 
@@ -130,14 +129,10 @@ typedef struct rnnrt_sequence {
 /* Is it possible, and worth it? Known when compiling where no table projects ahead. With fewer units R is in L1: nothing to
  * wait for. With much less of W than of R there is little to do meanwhile (GRU of 40 inputs and 512 units: 4 % slower). */
 static inline int rnnrt_recurrent_can_look_ahead(const rnnrt_direction *d, uint32_t n, uint32_t time) {
-#if defined(RNNRT_ARCH_X86)
-    return n == 1 && d->k->ahead_rows > 0 && time >= 2 * d->k->ahead_rows && d->team->threads < 2 && d->w.w8 &&
-           d->r.w8 && d->hidden >= 64 && d->w.cols >= d->hidden / 2;
-#else
-    (void)d, (void)n, (void)time;
-    return 0;
-#endif
+    return RNNRT_LOOKS_AHEAD && n == 1 && d->k->ahead_rows > 0 && time >= 2 * d->k->ahead_rows &&
+           d->team->threads < 2 && d->w.w8 && d->r.w8 && d->hidden >= 64 && d->w.cols >= d->hidden / 2;
 }
+
 /* All time steps of it. rows->h, c: the initial state, then the last one. Scratch: d->for_w for 2 * ahead_rows rows, d->for_r. */
 void rnnrt_recurrent_ahead(const rnnrt_direction *d, rnnrt_step_kernels kernels, const rnnrt_sequence *q,
                            rnnrt_rows *rows);
