@@ -24,7 +24,7 @@ import real_models
 from rnnrt.converters.convert import convert
 
 import build_js
-from measure_cortex_m import write_between
+from marked_table import write_between
 from rnnrt.bench import host
 
 FOLDER = real_models.ROOT / "build" / "bench-web"

@@ -21,7 +21,7 @@ from rnnrt.converters import amalgamate, read
 import boards
 import browser
 import build_js
-from measure_cortex_m import write_between
+from marked_table import rows_between, write_between
 
 MODEL = boards.ROOT / "tests" / "golden" / "denoiser_s8.rnnrt"
 BEGIN, END = "<!-- targets:begin -->", "<!-- targets:end -->"
@@ -127,9 +127,7 @@ def find() -> Rows:
 
 def documented(path: Path) -> Rows:
     """What the table in a document says."""
-    inside = path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
-    lines = [line for line in inside.splitlines() if line.startswith("|")][2:]
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    rows = rows_between(path, BEGIN, END)
     return {(target, isa): crc for target, _, _, isa, crc in rows}
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import boards
+from marked_table import rows_between, write_or_print
 
 GOLDEN = boards.ROOT / "tests" / "golden"
 MODELS = ("denoiser_s8", "keyword_s8")
@@ -96,24 +97,13 @@ def table() -> str:
 
 def documented(path: Path) -> dict[tuple[str, str], Need]:
     """(model, board) -> what the table in a document says."""
-    inside = path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in inside.strip().splitlines()[2:]]
+    rows = rows_between(path, BEGIN, END)
     return {(model, board): Need(*map(int, numbers)) for model, board, *numbers in rows}
-
-
-def write_between(path: Path, begin: str, end: str, content: str) -> None:
-    """Replace what stands between two markers of a document."""
-    head, rest = path.read_text(encoding="utf-8").split(begin)
-    path.write_text(f"{head}{begin}\n{content}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def main() -> None:
     """Print the table, or write it into the document given."""
-    made = table()
-    if len(sys.argv) > 1:
-        write_between(Path(sys.argv[1]), BEGIN, END, made)
-    else:
-        print(made)
+    write_or_print(BEGIN, END, table())
 
 
 if __name__ == "__main__":

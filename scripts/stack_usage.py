@@ -13,14 +13,13 @@ functions (rnnrt_parallel, rnnrt_probe).
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import boards
-from measure_cortex_m import write_between
+from marked_table import rows_between, write_or_print
 
 BEGIN, END = "<!-- stack:begin -->", "<!-- stack:end -->"
 TARGETS = {
@@ -232,18 +231,13 @@ def table() -> str:
 
 def documented(path: Path) -> dict[tuple[str, str], int]:
     """(target, entry) -> bytes, as the table in a document says."""
-    inside = path.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in inside.strip().splitlines()[2:]]
+    rows = rows_between(path, BEGIN, END)
     return {(target, entry.strip("`")): int(size) for target, entry, size, _ in rows}
 
 
 def main() -> None:
     """Print the table, or write it into the document given."""
-    made = table()
-    if len(sys.argv) > 1:
-        write_between(Path(sys.argv[1]), BEGIN, END, made)
-    else:
-        print(made)
+    write_or_print(BEGIN, END, table())
 
 
 if __name__ == "__main__":
