@@ -50,6 +50,7 @@ static void evaluate(rnnrt_state *s, const void *const in[], void *const out[], 
         run_probed(s);
     else
         for (uint32_t i = 0; i < s->tasks; i++) s->task[i].run(&s->task[i].call);
+    s->steps += s->time;
     for (uint32_t i = 0; i < m->states; i++) { /* a pair is never a state's own memory: model.c, plan.c */
         const rnnrt_tensor *pair = variable(s, m->value[m->state[i]].file.pair);
         memcpy(variable(s, m->state[i])->data, pair->data, rnnrt_tensor_bytes(pair));

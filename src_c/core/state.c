@@ -103,6 +103,7 @@ static void make_tasks(rnnrt_state *s) {
             task->call.batch = s->batch;
             task->call.k = m->kernels;
             task->call.team = &s->team;
+            task->call.steps = &s->steps;
             task->call.scratch = s->scratch;
             s->tasks++;
         }
@@ -135,6 +136,7 @@ rnnrt_status rnnrt_state_init(void *mem, size_t bytes, const rnnrt_model *model,
     s->time = UINT32_MAX;
     s->rows = batch;
     s->tasks = s->bound = 0;
+    s->steps = 0;
     s->team = (rnnrt_team){1, NULL, NULL};
     rnnrt_state_probe(s, NULL, NULL);
     s->room = sizes;

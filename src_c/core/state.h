@@ -15,6 +15,7 @@ struct rnnrt_state {
     uint32_t max_time, batch;
     uint32_t time, rows; /* time steps and batch that the shapes stand at; time 0xFFFFFFFF: nothing valid */
     uint32_t tasks, bound;
+    uint32_t steps;   /* time steps done, modulo 2^32 */
     rnnrt_sizes room; /* what slots and scratch hold */
     size_t arena;     /* bytes of slots and scratch */
     void *scratch;

@@ -82,6 +82,8 @@ typedef struct rnnrt_recurrent_step {
     rnnrt_product r;
     const float *bw, *br; /* [m->rows] or NULL for +0 */
     uint32_t first, units, n;
+    /* From the last block to the first: what the step before read last is still in the cache. The bits are the same. */
+    int backward;
     const float *p; /* [n] rows, ldp apart, of [units/16][gate][16]: W x + BW */
     size_t ldp;
     const float *h, *c; /* before: [n] rows of `units`, ldh and ldc apart; c: LSTM */

@@ -54,12 +54,14 @@ RNNRT_INLINE TARGET void renew_units(const rnnrt_recurrent_step *s, uint32_t i, 
 /* One row of s8 weights: inlined, as in simd_steps.h. */
 RNNRT_INLINE TARGET void reset_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
     _Alignas(64) float own_p[48], q[32];
-    for (uint32_t b = block0; b < block1; b++) {
+    block_order o = order_of(block0, block1, s->backward);
+    for (uint32_t left = block1 - block0; left > 0; left--, o.at += o.by) {
+        const uint32_t b = o.at, next = left > 1 ? b + o.by : b;
         const uint32_t w = s->first + b * 3u, r = s->first + b * 2u;
         if (s->w.m) { s8_gates(&s->w, w, 3, s->bw, own_p); }
         s8_gates(&s->r, r, 2, NULL, q);
         reset_block(s, 0, b, s->w.m ? own_p : s->p + b * 48u, q,
-                    s->w.m ? s8_address(s->w.m, w + 3u) : s8_address(s->r.m, r + 2u));
+                    s->w.m ? s8_address(s->w.m, s->first + next * 3u) : s8_address(s->r.m, s->first + next * 2u));
     }
 }
 
@@ -74,8 +76,9 @@ static TARGET void KERNEL(gru_reset)(const rnnrt_recurrent_step *s, uint32_t blo
         return;
     }
 #endif
-    for (uint32_t b = block0; b < block1; b++) {
-        const uint32_t w = s->first + b * 3u, r = s->first + b * 2u;
+    block_order o = order_of(block0, block1, s->backward);
+    for (uint32_t left = block1 - block0; left > 0; left--, o.at += o.by) {
+        const uint32_t b = o.at, w = s->first + b * 3u, r = s->first + b * 2u;
         for (uint32_t i = 0, rows; i < s->n; i += rows) {
             const float *p = rows_w ? own_p : s->p + i * s->ldp + b * 48u;
             rows = smaller(s->n - i, STEP_ROWS);

@@ -32,10 +32,12 @@ RNNRT_INLINE TARGET uintptr_t s8_address(const rnnrt_matrix *m, uint32_t block) 
  * STEPS_BY_CALLS goes without: with one lane a call costs nothing beside the product, and on a Cortex-M4 the copies would be
  * 0.7 kB of code (GRU) or 1.9 (LSTM) for 0.2 % of the instructions. */
 RNNRT_INLINE TARGET void step_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
-                                  gates_function gates_w, gates_function gates_r, int fetching) {
+                                  gates_function gates_w, gates_function gates_r, int fetching, int backward) {
     _Alignas(64) float own_p[64], q[64];
-    for (uint32_t b = block0; b < block1; b++) {
-        const uint32_t first = s->first + b * gates;
+    block_order o = order_of(block0, block1, backward);
+    for (uint32_t left = block1 - block0; left > 0; left--, o.at += o.by) {
+        const uint32_t b = o.at, first = s->first + b * gates;
+        const uint32_t next = left > 1 ? first + o.by * gates : first;
         const float *p = own_p;
         if (s->w.m) {
             gates_w(&s->w, first, (int)gates, s->bw, own_p);
@@ -43,8 +45,7 @@ RNNRT_INLINE TARGET void step_row(const rnnrt_recurrent_step *s, uint32_t block0
             p = s->p + (size_t)b * gates * 16u;
         }
         gates_r(&s->r, first, (int)gates, s->br, q);
-        step_cells(s, 0, 1, b * 16u, gates, p, 0, q,
-                   fetching ? s8_address(s->w.m ? s->w.m : s->r.m, first + gates) : 0);
+        step_cells(s, 0, 1, b * 16u, gates, p, 0, q, fetching ? s8_address(s->w.m ? s->w.m : s->r.m, next) : 0);
     }
 }
 

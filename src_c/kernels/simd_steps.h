@@ -28,6 +28,8 @@ RNNRT_INLINE TARGET rows_function rows_of(const rnnrt_matrix *m) {
 #if !defined(STREAM_BYTES)
 #define STREAM_BYTES SIZE_MAX
 #endif
+#define BACKWARD_BYTES                                                                                                 \
+    (2 * STREAM_BYTES) /* read so, from there on: what is still in L2 gains less than it costs not to go on */
 #define FETCH_COLS 64u /* a layer of fewer columns is in L1 */
 
 /* The units of one block, see step_cells: with STEPS_BY_CALLS one copy of the gates is enough. */
@@ -70,8 +72,9 @@ RNNRT_INLINE TARGET void step_blocks(const rnnrt_recurrent_step *s, uint32_t blo
                                      cells_function cells) {
     _Alignas(64) float own_p[STEP_ROWS * 64], q[STEP_ROWS * 64];
     const rows_function rows_w = s->w.m ? rows_of(s->w.m) : NULL, rows_r = rows_of(s->r.m);
-    for (uint32_t b = block0; b < block1; b++) {
-        const uint32_t first = s->first + b * gates;
+    block_order o = order_of(block0, block1, s->backward);
+    for (uint32_t left = block1 - block0; left > 0; left--, o.at += o.by) {
+        const uint32_t b = o.at, first = s->first + b * gates;
         for (uint32_t i = 0; i < s->n; i += STEP_ROWS) {
             const uint32_t rows = smaller(s->n - i, STEP_ROWS);
             const float *p = own_p;
@@ -138,11 +141,11 @@ RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0,
     const size_t bytes = ((size_t)r->cols + (s->w.m ? w->cols : 0)) * s->units * gates;
     if (s->ahead) { block0 = step_ahead(s, block0, block1, gates, bytes >= STREAM_BYTES); }
     if (bytes >= STREAM_BYTES) {
-        step_row(s, block0, block1, gates, s8_streamed, s8_streamed, 0);
+        step_row(s, block0, block1, gates, s8_streamed, s8_streamed, 0, s->backward && bytes < BACKWARD_BYTES);
     } else if (FETCH_LINES > 0 && w->cols >= FETCH_COLS) {
-        step_row(s, block0, block1, gates, s8_gates, s8_gates, 1);
+        step_row(s, block0, block1, gates, s8_gates, s8_gates, 1, s->backward);
     } else {
-        step_row(s, block0, block1, gates, s8_gates, s8_gates, 0);
+        step_row(s, block0, block1, gates, s8_gates, s8_gates, 0, s->backward);
     }
 }
 

@@ -17,11 +17,11 @@ RNNRT_INLINE TARGET void s4_gates(const rnnrt_product *p, uint32_t block, int ga
 }
 
 static RNNRT_NOINLINE TARGET void gru_row_s4(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
-    step_row(s, block0, block1, 3, s4_gates, s4_gates, 0);
+    step_row(s, block0, block1, 3, s4_gates, s4_gates, 0, s->backward);
 }
 
 static RNNRT_NOINLINE TARGET void lstm_row_s4(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
-    step_row(s, block0, block1, 4, s4_gates, s4_gates, 0);
+    step_row(s, block0, block1, 4, s4_gates, s4_gates, 0, s->backward);
 }
 
 #endif

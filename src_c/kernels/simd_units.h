@@ -75,4 +75,14 @@ RNNRT_INLINE TARGET void lstm_units(uintptr_t next, uint32_t left, const float *
 
 RNNRT_INLINE TARGET uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+/* The blocks [block0, block1) in a step's order: at, at + by, ... */
+typedef struct block_order {
+    uint32_t at, by; /* by: 1, or 2^32 - 1 backward */
+} block_order;
+
+RNNRT_INLINE TARGET block_order order_of(uint32_t block0, uint32_t block1, int backward) {
+    const block_order forward = {block0, 1u}, back = {block1 - 1u, UINT32_MAX};
+    return backward ? back : forward;
+}
+
 #endif

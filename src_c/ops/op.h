@@ -51,6 +51,7 @@ typedef struct rnnrt_call {
     uint32_t time, batch;          /* what the symbols stand for now */
     const rnnrt_kernels *k;        /* run only */
     const rnnrt_team *team;        /* run only */
+    const uint32_t *steps;         /* run only: time steps that the state has done, modulo 2^32 */
     void *scratch;                 /* run only */
 } rnnrt_call;
 

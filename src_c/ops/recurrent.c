@@ -300,6 +300,7 @@ static void run_steps(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, 
             const uint32_t step = reverse ? n - 1 - i : i;
             float *y_t = y ? y + (size_t)(t + step) * s->y_time : NULL;
             rows->t = t + step;
+            rows->backward = (*call->steps + done + i) % 2u;
             rows->p = (const float *)call->scratch + step * ld;
             rows->y = y_t && !rows->lens ? y_t : hold.data;
             rows->ldy = y_t && !rows->lens ? s->y_row : hold.ld;

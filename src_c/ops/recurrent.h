@@ -64,6 +64,7 @@ typedef struct rnnrt_direction {
 typedef struct rnnrt_rows {
     uint32_t n;
     uint32_t t;          /* time index */
+    int backward;        /* the order of a fused step's blocks, see rnnrt_recurrent_step */
     const int32_t *lens; /* [n] or NULL */
     const float *x;      /* [n] rows of X, ldx apart: a fused step that starts from x; NULL: p holds its part */
     size_t ldx;

@@ -70,6 +70,7 @@ void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernels kernels,
     s->first = d->block;
     s->units = d->hidden;
     s->n = rows->n;
+    s->backward = rows->backward;
     s->p = rows->p;
     s->ldp = (size_t)d->gates * d->padded;
     s->h = rows->h;
@@ -132,6 +133,7 @@ int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_cal
     s->c = kind->has_cell ? floats_of(call, RNNRT_IN_C) : NULL;
     s->c_out = kind->has_cell ? result_of(call, RNNRT_OUT_C) : NULL;
     s->ahead = NULL;
+    s->backward = *call->steps % 2u;
     if (!s->y || (kind->has_cell && !s->c_out)) { return 0; }
     rnnrt_product_set(call->k, &s->w, (const float *)x->data, w.cols, s->n, scratch);
     scratch += rnnrt_matmul_scratch(call->in[RNNRT_IN_W], s->n);

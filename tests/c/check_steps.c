@@ -252,6 +252,7 @@ static void check_step(uint32_t units, uint32_t gates, uint32_t n, int before_re
     }
     s->bw = kind >> 3 & 1 ? of_w.bias : NULL;
     s->br = kind >> 4 & 1 ? of_r.bias : NULL;
+    s->backward = kind >> 11 & 1;
     s->units = units;
     s->n = n;
     s->h = h;
