@@ -28,9 +28,8 @@ RNNRT_INLINE TARGET rows_function rows_of(const rnnrt_matrix *m) {
 #if !defined(STREAM_BYTES)
 #define STREAM_BYTES SIZE_MAX
 #endif
-#define BACKWARD_BYTES                                                                                                 \
-    (2 * STREAM_BYTES) /* read so, from there on: what is still in L2 gains less than it costs not to go on */
-#define FETCH_COLS 64u /* a layer of fewer columns is in L1 */
+/* Of those, the weights from which on they are always read forward: what is still in L2 would gain less than turning costs. */
+#define BACKWARD_BYTES (2 * STREAM_BYTES)
 
 /* The units of one block, see step_cells: with STEPS_BY_CALLS one copy of the gates is enough. */
 typedef void (*cells_function)(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u, const float *p,
@@ -142,10 +141,8 @@ RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0,
     if (s->ahead) { block0 = step_ahead(s, block0, block1, gates, bytes >= STREAM_BYTES); }
     if (bytes >= STREAM_BYTES) {
         step_row(s, block0, block1, gates, s8_streamed, s8_streamed, 0, s->backward && bytes < BACKWARD_BYTES);
-    } else if (FETCH_LINES > 0 && w->cols >= FETCH_COLS) {
-        step_row(s, block0, block1, gates, s8_gates, s8_gates, 1, s->backward);
     } else {
-        step_row(s, block0, block1, gates, s8_gates, s8_gates, 0, s->backward);
+        step_row(s, block0, block1, gates, s8_gates, s8_gates, FETCH_LINES > 0, s->backward);
     }
 }
 
