@@ -18,8 +18,9 @@
 #define F32_BLOCKS_MANY 3
 #define F32_ROWS 4
 #define S8_BLOCKS 4
-#define S8_BLOCKS_MANY 4
+#define S8_BLOCKS_MANY 2
 #define S8_ROWS 4
+#define S8_GATE_TILES
 #define S4_BLOCKS 4
 #define S4_BLOCKS_MANY 2
 #define S4_ROWS 4

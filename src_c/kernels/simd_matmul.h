@@ -13,7 +13,7 @@
 #include "simd_math.h"
 
 #define VECTORS (16 / LANES) /* in a row block */
-#define MAX_TILE 16          /* accumulators in the largest tile: blocks * VECTORS * rows of x */
+#define MAX_TILE 18          /* accumulators in the largest tile: blocks * VECTORS * rows of x */
 
 /* Where a tile's results go: whole blocks, so that nothing in a tile depends on the matrix's last row. */
 typedef struct target {
