@@ -26,7 +26,7 @@
 #define S4_ROWS 4
 #define S8_SUMS 8
 #define FETCH_LINES 8
-#define STREAM_BYTES (2u << 20)
+#define STREAM_BYTES (4u << 20)
 #define AHEAD_BLOCKS 2
 #define AHEAD_ROWS 8
 

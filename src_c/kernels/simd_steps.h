@@ -28,8 +28,6 @@ RNNRT_INLINE TARGET rows_function rows_of(const rnnrt_matrix *m) {
 #if !defined(STREAM_BYTES)
 #define STREAM_BYTES SIZE_MAX
 #endif
-/* Of those, the weights from which on they are always read forward: what is still in L2 would gain less than turning costs. */
-#define BACKWARD_BYTES (2 * STREAM_BYTES)
 
 /* The units of one block, see step_cells: with STEPS_BY_CALLS one copy of the gates is enough. */
 typedef void (*cells_function)(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u, const float *p,
@@ -140,7 +138,7 @@ RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0,
     const size_t bytes = ((size_t)r->cols + (s->w.m ? w->cols : 0)) * s->units * gates;
     if (s->ahead) { block0 = step_ahead(s, block0, block1, gates, bytes >= STREAM_BYTES); }
     if (bytes >= STREAM_BYTES) {
-        step_row(s, block0, block1, gates, s8_streamed, s8_streamed, 0, s->backward && bytes < BACKWARD_BYTES);
+        step_row(s, block0, block1, gates, s8_streamed, s8_streamed, 0, 0);
     } else {
         step_row(s, block0, block1, gates, s8_gates, s8_gates, FETCH_LINES > 0, s->backward);
     }
