@@ -24,6 +24,13 @@
 #define RNNRT_UNROLL
 #endif
 
+/* Where a pointer goes on is not known: gcc keeps no address relative to it in a register of its own. */
+#if defined(__GNUC__)
+#define RNNRT_APART(p) __asm__("" : "+r"(p))
+#else
+#define RNNRT_APART(p) ((void)0)
+#endif
+
 /* Asks for the cache line at p, which need not exist. An address, as a pointer past an array's end would be undefined. */
 static inline RNNRT_UNUSED void rnnrt_prefetch(uintptr_t p) {
 #if defined(__GNUC__)

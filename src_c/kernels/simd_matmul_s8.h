@@ -48,12 +48,15 @@ RNNRT_INLINE TARGET void s8_columns(const rnnrt_product *p, const int8_t *w, siz
     }
 }
 
+/* LANES rows of the matrix from `first` on times a row of x, from their sums. */
+RNNRT_INLINE TARGET vf s8_scaled(const rnnrt_product *p, uint32_t row, size_t first, vi sum) {
+    return vf_mul(vf_from(sum), vf_mul(vf_load(p->m->scale + first), vf_set(p->xscale[row])));
+}
+
 /* Vector v of block `block` + b for row `row` + i of x, from its sum. */
 RNNRT_INLINE TARGET void s8_store(const rnnrt_product *p, uint32_t row, uint32_t block, vi sum, int b, int v, int i,
                                   target t) {
-    const vf row_scale = vf_load(p->m->scale + block * 16u + (size_t)(b * 16 + v * LANES));
-    const vf scale = vf_mul(row_scale, vf_set(p->xscale[row + (uint32_t)i]));
-    store_rows(t, b, v, i, vf_mul(vf_from(sum), scale));
+    store_rows(t, b, v, i, s8_scaled(p, row + (uint32_t)i, block * 16u + (size_t)(b * 16 + v * LANES), sum));
 }
 
 /* |sum| <= RNNRT_MAX_COLS * 127 * 127 < 2^31; what vi_start and S8_LEFT_OUT bring in wraps and is taken out again. */
@@ -72,16 +75,21 @@ RNNRT_INLINE TARGET void s8_tile(const rnnrt_product *p, uint32_t row, uint32_t 
         more[k] = vi_set(0);
     }
     uint32_t left = groups;
-    for (; second && left > 1; left -= 2, w += 128, q += 8) {
+    for (; second && left > 1; left -= 2, w += 64, q += 8) {
         s8_columns(p, w, block_bytes, q, blocks, rows, acc);
-        s8_columns(p, w + 64, block_bytes, q + 4, blocks, rows, more);
+        w += 64;
+        RNNRT_APART(w);
+        s8_columns(p, w, block_bytes, q + 4, blocks, rows, more);
     }
     for (; left > 0; left--, w += 64, q += 4) { s8_columns(p, w, block_bytes, q, blocks, rows, acc); }
+    vf y[MAX_TILE]; /* all before the first is stored: for all a compiler knows, into p */
     RNNRT_UNROLL
     for (int k = 0; k < outputs; k++) {
         const vi sum = second ? vi_add(acc[k], more[k]) : acc[k];
-        s8_store(p, row, block, sum, k / rows / VECTORS, k / rows % VECTORS, k % rows, t);
+        y[k] = s8_scaled(p, row + (uint32_t)(k % rows), block * 16u + (size_t)(k / rows * LANES), sum);
     }
+    RNNRT_UNROLL
+    for (int k = 0; k < outputs; k++) { store_rows(t, k / rows / VECTORS, k / rows % VECTORS, k % rows, y[k]); }
 }
 
 /* Blocks [block0, block1) of `rows` rows of p from `row` on; blocks and rows are constants wherever this is inlined. */
@@ -204,7 +212,8 @@ static TARGET void KERNEL(rows_s8)(const rnnrt_product *p, uint32_t row, uint32_
     const uint32_t end = row + n;
 #if defined(S8_GATE_TILES)
     if (n > 1 && (block1 - block0 == 3 || block1 - block0 == 4) && block1 <= p->m->rows / 16u) {
-        const uint32_t done = (block1 - block0 == 3 ? KERNEL(s8_3) : KERNEL(s8_4))(p, row, n, block0, bias, y, ldy);
+        const uint32_t done = block1 - block0 == 3 ? KERNEL(s8_3)(p, row, n, block0, bias, y, ldy)
+                                                   : KERNEL(s8_4)(p, row, n, block0, bias, y, ldy);
         row += done;
         y += done * ldy;
     }
