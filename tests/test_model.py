@@ -17,6 +17,8 @@ import pytest
 
 import models
 import rnnrt
+from onnx_graphs import model, recurrent, weights
+from stream_checks import built
 
 MODES = ["float", "int8"]
 ISAS = rnnrt.isas()
@@ -300,3 +302,17 @@ def test_import_needs_numpy_only_and_makes_no_thread() -> None:
         outputs.append(done.stdout.split())
     assert {threads for _, threads in outputs} == {"1"}
     assert min(float(took) for took, _ in outputs) < 0.05
+
+
+def test_an_initial_state_elsewhere_at_each_call() -> None:
+    """One step each, of a recurrent layer whose state is an input: its plan is kept, addresses are not."""
+    nodes, constants = recurrent("LSTM", "x", "y", 5, 20, tail=["", "h", "c"])
+    source = model(nodes, {"x": ["time", 1, 5], "h": [1, 1, 20], "c": [1, 1, 20]}, ["y"], constants)
+    loaded = built(source)[1]
+    x = weights(2, 1, 5, seed=1)
+    states = [{"h": weights(1, 1, 20, seed=k), "c": weights(1, 1, 20, seed=k + 9)} for k in range(2, 5)]
+    one_step = [np.array(loaded({"x": x[:1], **state})) for state in states]
+    two_steps = [np.array(loaded({"x": x, **state})) for state in states]
+    for one, two in zip(one_step, two_steps, strict=True):
+        assert one.tobytes() == two[:1].tobytes()
+    assert len({one.tobytes() for one in one_step}) == 3

@@ -3,11 +3,10 @@
 
 #include "state.h"
 
-/* Brings all shapes to `time` steps and this batch. Cheap when they are there already, as when stepping. */
+/* Brings all shapes to `time` steps and this batch, where they are not. */
 static rnnrt_status set_shapes(rnnrt_state *s, uint32_t time, uint32_t batch) {
     rnnrt_sizes sizes;
     rnnrt_status status;
-    if (s->time == time && s->rows == batch) return RNNRT_OK;
     s->time = UINT32_MAX;
     status = rnnrt_shapes(s->model, s->tensor, 0, time, batch, &sizes);
     if (status) return status;
@@ -17,8 +16,10 @@ static rnnrt_status set_shapes(rnnrt_state *s, uint32_t time, uint32_t batch) {
     }
     if (sizes.scratch > s->room.scratch) return RNNRT_ERR_SHAPE;
     for (uint32_t i = 0; i < s->tasks; i++) {
-        s->task[i].call.time = time;
-        s->task[i].call.batch = batch;
+        rnnrt_call *call = &s->task[i].call;
+        call->time = time;
+        call->batch = batch;
+        memset(call->kept, 0, rnnrt_kept(call->node));
     }
     s->time = time;
     s->rows = batch;
@@ -38,8 +39,11 @@ static void run_probed(rnnrt_state *s) {
 /* Evaluates the graph once at the current shapes. frame: which frame of in and out (0 unless the model has no time). */
 static void evaluate(rnnrt_state *s, const void *const in[], void *const out[], uint32_t frame) {
     const rnnrt_model *m = s->model;
-    for (uint32_t i = 0; i < m->inputs; i++) {
-        rnnrt_tensor *t = variable(s, m->input[i]);
+    const uint32_t inputs = m->inputs, outputs = m->outputs, states = m->states, tasks = s->tasks;
+    rnnrt_tensor *const *input = s->ends, *const *output = input + inputs, *const *state = output + outputs;
+    const rnnrt_task *task = s->task;
+    for (uint32_t i = 0; i < inputs; i++) {
+        rnnrt_tensor *t = input[i];
         /* inputs are only read; a tensor has no const twin because it would double every operator's code */
         t->data = (void *)((uintptr_t)in[i] + frame * rnnrt_tensor_bytes(t));
     }
@@ -49,15 +53,13 @@ static void evaluate(rnnrt_state *s, const void *const in[], void *const out[], 
     if (s->probe)
         run_probed(s);
     else
-        for (uint32_t i = 0; i < s->tasks; i++) s->task[i].run(&s->task[i].call);
+        for (uint32_t i = 0; i < tasks; i++, task++) task->run(&task->call);
     s->steps += s->time;
-    for (uint32_t i = 0; i < m->states; i++) { /* a pair is never a state's own memory: model.c, plan.c */
-        const rnnrt_tensor *pair = variable(s, m->value[m->state[i]].file.pair);
-        memcpy(variable(s, m->state[i])->data, pair->data, rnnrt_tensor_bytes(pair));
+    for (uint32_t i = 0; i < states; i++, state++) { /* a pair is never a state's own memory: model.c, plan.c */
+        memcpy(state[0]->data, state[states]->data, rnnrt_tensor_bytes(state[states]));
     }
-    for (uint32_t i = 0; i < m->outputs; i++) {
-        const rnnrt_value *v = &m->value[m->output[i]];
-        const rnnrt_tensor *t = v->file.kind == RNNRT_VALUE_CONST ? &v->tensor : variable(s, m->output[i]);
+    for (uint32_t i = 0; i < outputs; i++) {
+        const rnnrt_tensor *t = output[i];
         const size_t bytes = rnnrt_tensor_bytes(t);
         if (out[i] && bytes) memmove((uint8_t *)out[i] + frame * bytes, t->data, bytes); /* in and out may overlap */
     }
@@ -75,16 +77,17 @@ static int wants_final(const rnnrt_model *m, void *const out[]) {
 }
 
 rnnrt_status rnnrt_run_batch(rnnrt_state *s, const void *const in[], void *const out[], uint32_t time, uint32_t batch) {
-    const uint32_t frames = s->model->has_time ? 1 : time;
-    rnnrt_status status;
+    const uint32_t frames = s->model->has_time ? 1 : time, timed = s->model->has_time ? time : 1;
     if (!in || !out || time > s->max_time) return RNNRT_ERR_ARGUMENT;
     for (uint32_t i = 0; i < s->model->inputs; i++) {
         if (!in[i] && time > 0) return RNNRT_ERR_ARGUMENT; /* at time 0 there is nothing to read */
     }
     if (time == 0 && !(s->model->has_time && wants_final(s->model, out))) return RNNRT_OK;
-    status = set_shapes(s, s->model->has_time ? time : 1, batch);
-    if (status) return status;
-    if (!rnnrt_model_streamable(s->model)) rnnrt_reset(s);
+    if (s->time != timed || s->rows != batch) {
+        const rnnrt_status status = set_shapes(s, timed, batch);
+        if (status) return status;
+    }
+    if (!(s->model->file.flags & RNNRT_FLAG_STREAMABLE)) rnnrt_reset(s);
     for (uint32_t f = 0; f < frames; f++) evaluate(s, in, out, f);
     return RNNRT_OK;
 }
@@ -94,6 +97,7 @@ rnnrt_status rnnrt_run(rnnrt_state *state, const void *const in[], void *const o
 }
 
 rnnrt_status rnnrt_step(rnnrt_state *state, const void *const in[], void *const out[]) {
-    if (state && !rnnrt_model_streamable(state->model)) return RNNRT_ERR_NOT_STREAMABLE;
-    return rnnrt_run(state, in, out, 1);
+    if (!state) return RNNRT_ERR_ARGUMENT;
+    if (!(state->model->file.flags & RNNRT_FLAG_STREAMABLE)) return RNNRT_ERR_NOT_STREAMABLE;
+    return rnnrt_run_batch(state, in, out, 1, state->batch);
 }

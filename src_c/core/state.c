@@ -5,7 +5,7 @@
 
 /* The parts of a state's memory in this order, each at a multiple of 64. */
 typedef struct state_layout {
-    size_t tensors, refs, tasks, bound, states, slots, scratch, end;
+    size_t tensors, refs, tasks, bound, kept, states, slots, scratch, end;
 } state_layout;
 
 /* Sums stay below SIZE_MAX / 2: every part is < SIZE_MAX / 8 or the whole is refused. */
@@ -20,7 +20,7 @@ static size_t add_part(size_t *end, uint64_t bytes) {
 }
 
 static rnnrt_status layout_of(const rnnrt_model *m, const rnnrt_sizes *sizes, uint32_t batch, state_layout *l) {
-    uint64_t states = 0, slots = 0;
+    uint64_t states = 0, slots = 0, kept = 0;
     size_t end = RNNRT_PAD(sizeof(rnnrt_state), 64u);
     for (uint32_t s = 0; s < m->states; s++) { /* a tensor is < 2^31 bytes, there are < 2^24 of them */
         rnnrt_tensor t;
@@ -30,9 +30,11 @@ static rnnrt_status layout_of(const rnnrt_model *m, const rnnrt_sizes *sizes, ui
     }
     for (uint32_t s = 0; s < m->slots; s++) slots += RNNRT_PAD((uint64_t)sizes->slot[s], 64u);
     l->tensors = add_part(&end, (uint64_t)m->variables * sizeof(rnnrt_tensor));
-    l->refs = add_part(&end, (uint64_t)m->refs * sizeof(rnnrt_tensor *));
+    for (uint32_t n = 0; n < m->nodes; n++) kept += rnnrt_kept(&m->node[n]);
+    l->refs = add_part(&end, ((uint64_t)m->refs + m->inputs + m->outputs + 2u * m->states) * sizeof(rnnrt_tensor *));
     l->tasks = add_part(&end, (uint64_t)m->nodes * sizeof(rnnrt_task));
     l->bound = add_part(&end, (uint64_t)m->variables * sizeof(uint32_t));
+    l->kept = add_part(&end, kept);
     l->states = add_part(&end, states);
     l->slots = add_part(&end, slots);
     l->scratch = add_part(&end, sizes->scratch);
@@ -71,7 +73,7 @@ static void place_tensors(rnnrt_state *s, uint8_t *states, uint8_t *slots) {
         t = &s->tensor[m->value[i].index];
         if (root->file.kind == RNNRT_VALUE_CONST) t->data = root->tensor.data;
         if (root->file.kind == RNNRT_VALUE_TEMP) t->data = slot_at[root->slot];
-        if (root->file.kind == RNNRT_VALUE_INPUT) s->bound_value[s->bound++] = i;
+        if (root->file.kind == RNNRT_VALUE_INPUT && m->value[i].root != i) s->bound_value[s->bound++] = i;
         if (m->value[i].file.kind == RNNRT_VALUE_STATE) {
             t->data = states;
             states += RNNRT_PAD(rnnrt_tensor_bytes(t), 64u);
@@ -84,16 +86,25 @@ static void copy_view(const rnnrt_call *call) {
     memcpy(call->out[0]->data, call->in[0]->data, rnnrt_tensor_bytes(call->in[0]));
 }
 
-static void make_tasks(rnnrt_state *s) {
+/* Where n values of the model are, NULL for RNNRT_NONE; returns the end. */
+static rnnrt_tensor **find_tensors(const rnnrt_state *s, const uint32_t *value, uint32_t n, rnnrt_tensor **to) {
+    for (uint32_t i = 0; i < n; i++) {
+        rnnrt_value *v = value[i] == RNNRT_NONE ? NULL : &s->model->value[value[i]];
+        *to++ = !v ? NULL : v->file.kind == RNNRT_VALUE_CONST ? &v->tensor : &s->tensor[v->index];
+    }
+    return to;
+}
+
+static void make_tasks(rnnrt_state *s, uint8_t *kept) {
     const rnnrt_model *m = s->model;
-    rnnrt_tensor **refs = s->refs;
+    rnnrt_tensor **refs = find_tensors(s, m->input, m->inputs, s->ends);
+    refs = find_tensors(s, m->output, m->outputs, refs);
+    refs = find_tensors(s, m->state, m->states, refs);
+    for (uint32_t i = 0; i < m->states; i++) refs = find_tensors(s, &m->value[m->state[i]].file.pair, 1, refs);
     for (uint32_t n = 0; n < m->nodes; n++) {
         const rnnrt_node *node = &m->node[n];
         rnnrt_task *task = &s->task[s->tasks];
-        for (uint32_t r = 0; r < node->inputs + node->outputs; r++) {
-            rnnrt_value *v = node->refs[r] == RNNRT_NONE ? NULL : &m->value[node->refs[r]];
-            refs[r] = !v ? NULL : v->file.kind == RNNRT_VALUE_CONST ? &v->tensor : &s->tensor[v->index];
-        }
+        rnnrt_tensor **next = find_tensors(s, node->refs, node->inputs + node->outputs, refs);
         if (!rnnrt_plan_shares(m, node)) {
             memset(task, 0, sizeof *task);
             task->run = node->op->flags & RNNRT_OP_VIEW ? copy_view : node->op->run;
@@ -105,9 +116,11 @@ static void make_tasks(rnnrt_state *s) {
             task->call.team = &s->team;
             task->call.steps = &s->steps;
             task->call.scratch = s->scratch;
+            task->call.kept = kept;
+            kept += rnnrt_kept(node);
             s->tasks++;
         }
-        refs += node->inputs + node->outputs;
+        refs = next;
     }
 }
 
@@ -141,12 +154,12 @@ rnnrt_status rnnrt_state_init(void *mem, size_t bytes, const rnnrt_model *model,
     rnnrt_state_probe(s, NULL, NULL);
     s->room = sizes;
     s->arena = layout.end - layout.slots;
-    s->refs = (rnnrt_tensor **)(void *)(base + layout.refs);
+    s->ends = (rnnrt_tensor **)(void *)(base + layout.refs);
     s->task = (rnnrt_task *)(void *)(base + layout.tasks);
     s->bound_value = (uint32_t *)(void *)(base + layout.bound);
     s->scratch = base + layout.scratch;
     place_tensors(s, base + layout.states, base + layout.slots);
-    make_tasks(s);
+    make_tasks(s, base + layout.kept);
     rnnrt_reset(s);
     *state = s;
     return RNNRT_OK;

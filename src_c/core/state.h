@@ -10,6 +10,9 @@ typedef struct rnnrt_task {
     rnnrt_call call;
 } rnnrt_task;
 
+/* Bytes of call->kept. */
+static inline size_t rnnrt_kept(const rnnrt_node *node) { return node->op->flags & RNNRT_OP_KEEPS ? RNNRT_KEPT : 0; }
+
 struct rnnrt_state {
     const rnnrt_model *model;
     uint32_t max_time, batch;
@@ -22,8 +25,9 @@ struct rnnrt_state {
     rnnrt_team team;
     rnnrt_probe probe; /* NULL: off */
     void *probe_context;
-    rnnrt_tensor *tensor;  /* [model->variables] */
-    rnnrt_tensor **refs;   /* [model->refs] */
+    rnnrt_tensor *tensor; /* [model->variables] */
+    /* [inputs], [outputs], [states], what becomes of these [states], then the tensors of the tasks [model->refs] */
+    rnnrt_tensor **ends;
     rnnrt_task *task;      /* [tasks] */
     uint32_t *bound_value; /* [bound] values in an input's memory: their address changes with every call */
 };

@@ -109,6 +109,7 @@ static void run(const rnnrt_call *call) { rnnrt_recurrent_run(&kind, call); }
 
 const rnnrt_op rnnrt_op_gru = {
     .code = 2,
+    .flags = RNNRT_OP_KEEPS,
     .min_in = 3,
     .max_in = RNNRT_RECURRENT_INPUTS,
     .min_out = 1,

@@ -69,26 +69,34 @@ static void set_groups(rnnrt_product *p, int8_t *q, uint32_t n, int32_t *start) 
     }
 }
 
+void rnnrt_product_place(rnnrt_product *p, uint32_t n, void *scratch) {
+    const uint32_t pad = p->m->w4 ? RNNRT_GROUP : 4u;
+    p->q = NULL;
+    if (p->m->w32 || p->m->w16) { return; }
+    p->q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
+    p->xscale = (float *)scratch;
+    p->ldx = RNNRT_PAD((size_t)p->m->cols, pad);
+    p->start = (const int32_t *)(const void *)(p->q + ALIGNED(n * p->ldx)); /* s4 */
+}
+
+void rnnrt_product_fill(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n) {
+    p->x = x;
+    if (!p->q) {
+        p->ldx = ldx;
+        return;
+    }
+    /* where they point to is scratch that is read only from here on */
+    float *scale = (float *)(uintptr_t)p->xscale;
+    int8_t *q = (int8_t *)(uintptr_t)p->q;
+    for (uint32_t i = 0; i < n; i++, x += ldx) { scale[i] = k->quantize_s8(x, p->m->cols, q + i * p->ldx); }
+    if (p->m->w4) { set_groups(p, q, n, (int32_t *)(uintptr_t)p->start); }
+}
+
 /* Once, before the rows of the matrix are divided. */
 void rnnrt_product_set(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n,
                        void *scratch) {
-    p->x = x;
-    p->q = NULL;
-    p->ldx = ldx;
-    if (p->m->w32 || p->m->w16) { return; }
-    const uint32_t cols = p->m->cols;
-    const size_t ldq = p->m->w4 ? RNNRT_PAD((size_t)cols, RNNRT_GROUP) : RNNRT_PAD((size_t)cols, 4u);
-    float *scale = (float *)scratch;
-    int8_t *q = (int8_t *)scratch + ALIGNED(4u * (size_t)n);
-    p->q = q;
-    p->xscale = scale;
-    p->ldx = ldq;
-    for (uint32_t i = 0; i < n; i++, x += ldx) { scale[i] = k->quantize_s8(x, cols, q + i * ldq); }
-    if (p->m->w4) {
-        int32_t *start = (int32_t *)(void *)(q + ALIGNED(n * ldq));
-        p->start = start;
-        set_groups(p, q, n, start);
-    }
+    rnnrt_product_place(p, n, scratch);
+    rnnrt_product_fill(k, p, x, ldx, n);
 }
 
 uint64_t rnnrt_product_work(const rnnrt_matrix *m, uint32_t blocks, uint32_t n) {

@@ -53,10 +53,14 @@ typedef struct rnnrt_call {
     const rnnrt_team *team;        /* run only */
     const uint32_t *steps;         /* run only: time steps that the state has done, modulo 2^32 */
     void *scratch;                 /* run only */
+    void *
+        kept; /* run only, with RNNRT_OP_KEEPS: RNNRT_KEPT bytes, 0 where shapes may have changed, else as run left them */
 } rnnrt_call;
 
 #define RNNRT_OP_VIEW 1u     /* output 0 is input 0 under another shape: they share memory, run() is not called */
 #define RNNRT_OP_IN_PLACE 2u /* output 0 may be the same memory as an input of the same number of elements */
+#define RNNRT_OP_KEEPS 4u    /* a node has memory of its own from one run to the next */
+#define RNNRT_KEPT 512u      /* bytes of it */
 
 typedef struct rnnrt_op {
     uint16_t code;
@@ -104,6 +108,9 @@ int rnnrt_matrix_is(const rnnrt_tensor *t, uint32_t rows, uint32_t cols);
 size_t rnnrt_matmul_scratch(const rnnrt_tensor *w, uint32_t n);
 /* p, for p->m, = n rows of x in the form it multiplies: quantized into scratch for s8 and s4, as they lie for f32 and f16. */
 void rnnrt_product_set(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n, void *scratch);
+/* In two parts: where the rows go, which may be done once for many x; and the rows of an x. */
+void rnnrt_product_place(rnnrt_product *p, uint32_t n, void *scratch);
+void rnnrt_product_fill(const rnnrt_kernels *k, rnnrt_product *p, const float *x, size_t ldx, uint32_t n);
 /* Bytes of weights in these blocks times rows of x, for rnnrt_team_split: < 2^31 * 2^17 * n, n is bounded. */
 uint64_t rnnrt_product_work(const rnnrt_matrix *m, uint32_t blocks, uint32_t n);
 /* y[i*ldy + r - 16*block0] = bias[r] + w[r] . x[i*ldx ...], rows of blocks [block0, block1); see kernels.h. */

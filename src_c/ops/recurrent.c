@@ -351,13 +351,16 @@ static void run_direction(const rnnrt_recurrent_kind *kind, const rnnrt_call *ca
     if (output_of(call, RNNRT_OUT_C)) { end_state(s, rows.c, rows.ldc, n, c); }
 }
 
-void rnnrt_recurrent_run(const rnnrt_recurrent_kind *kind, const rnnrt_call *call) {
-    if (kind->fused && rnnrt_recurrent_plain_step(kind, call, kind->fused(call))) { return; }
+static RNNRT_NOINLINE void run_any(const rnnrt_recurrent_kind *kind, const rnnrt_call *call) {
     const plan s = plan_of(kind, call);
     for (uint32_t b = 0; b < s.batch; b += MAX_ROWS) {
         const uint32_t n = s.batch - b < MAX_ROWS ? s.batch - b : MAX_ROWS;
         for (uint32_t dir = 0; dir < s.directions; dir++) { run_direction(kind, call, &s, dir, b, n); }
     }
+}
+
+void rnnrt_recurrent_run(const rnnrt_recurrent_kind *kind, const rnnrt_call *call) {
+    if (!kind->fused || !rnnrt_recurrent_plain_step(kind, call)) { run_any(kind, call); }
 }
 
 void rnnrt_recurrent_product(const rnnrt_direction *d, const rnnrt_rows *rows) {

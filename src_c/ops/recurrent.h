@@ -113,8 +113,9 @@ static inline float *rnnrt_gate(const rnnrt_direction *d, uint32_t i) {
 void rnnrt_recurrent_fused(const rnnrt_direction *d, rnnrt_step_kernels kernels, const rnnrt_rows *rows);
 
 /* A node's whole run when it is one plain step from states given (an rnnrt_step of a model with one such layer): returns 0
- * and does nothing where it is not. Scratch: for W, for R (or a state) and of `product`, RNNRT_RECURRENT_ROWS rows at most. */
-int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call, rnnrt_step_kernels kernels);
+ * and does nothing where it is not. Scratch: for W, for R (or a state) and of `product`, RNNRT_RECURRENT_ROWS rows at most.
+ * Only for kinds with `fused`, whose operators have RNNRT_OP_KEEPS. */
+int rnnrt_recurrent_plain_step(const rnnrt_recurrent_kind *kind, const rnnrt_call *call);
 
 /* A sequence of one stream whose steps project ahead; recurrent_ahead.c. */
 typedef struct rnnrt_sequence {
