@@ -68,6 +68,7 @@ typedef struct rnnrt_product {
 /* The input's part of the next time steps of a stream, s8, made tile by tile beside the steps of now, as far as these get. */
 typedef struct rnnrt_ahead {
     rnnrt_product w; /* times ahead_rows rows */
+    const int8_t *x; /* w.q as [cols/4][ahead_rows][4]: rows 1 kB apart would push each other out of L1 */
     const float *bias;
     uint32_t first;     /* block of w.m that y begins with */
     uint32_t next, end; /* blocks still to be made; a step moves next on */

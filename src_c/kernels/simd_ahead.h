@@ -13,8 +13,8 @@
 
 /* What is left of a tile's columns. */
 typedef struct columns {
-    const int8_t *w, *x;
-    uint32_t left; /* four columns each */
+    const int8_t *w, *x; /* x: as in rnnrt_ahead */
+    uint32_t left;       /* four columns each */
 } columns;
 
 /* The next four columns of the tile: acc[block][row]; rows [first, end). */
@@ -22,7 +22,7 @@ RNNRT_INLINE TARGET void ahead_rows(const rnnrt_product *p, const columns *at, i
     const size_t block_bytes = (size_t)RNNRT_PAD(p->m->cols, 4u) * 16u;
     RNNRT_UNROLL
     for (int i = first_row; i < end; i++) {
-        const vx x = vx_set(at->x + (size_t)i * p->ldx);
+        const vx x = vx_set(at->x + i * 4);
         RNNRT_UNROLL
         for (int b = 0; b < AHEAD_BLOCKS; b++) {
             vi *a = &acc[b * AHEAD_ROWS + i];
@@ -44,7 +44,8 @@ RNNRT_INLINE TARGET void ahead_blocks(const rnnrt_product *r, uint32_t block, in
         sum[k] = k % sums ? vi_set(0) : vi_start(r->m->row_sum + (block + (uint32_t)(k / sums)) * 16u);
     }
     uint32_t left = RNNRT_PAD(r->m->cols, 4u) / 4u;
-    for (; left >= (uint32_t)turn && at->left > 0; left -= (uint32_t)turn, at->left--, at->w += 64, at->x += 4) {
+    for (; left >= (uint32_t)turn && at->left > 0;
+         left -= (uint32_t)turn, at->left--, at->w += 64, at->x += AHEAD_ROWS * 4) {
         RNNRT_UNROLL
         for (int c = 0; c < turn; c++, w += 64, q += 4) {
             const vx x = vx_set(q);
@@ -76,7 +77,7 @@ static RNNRT_NOINLINE TARGET void KERNEL(ahead_end)(rnnrt_ahead *a, columns at, 
     vi acc[AHEAD_TILE];
     RNNRT_UNROLL
     for (int k = 0; k < AHEAD_TILE; k++) { acc[k] = sums[k]; }
-    for (; at.left > 0; at.left--, at.w += 64, at.x += 4) { ahead_rows(&a->w, &at, 0, AHEAD_ROWS, acc); }
+    for (; at.left > 0; at.left--, at.w += 64, at.x += AHEAD_ROWS * 4) { ahead_rows(&a->w, &at, 0, AHEAD_ROWS, acc); }
     RNNRT_UNROLL
     for (int k = 0; k < AHEAD_TILE; k++) { sums[k] = acc[k]; }
     for (int k = 0; k < AHEAD_TILE; k++) { s8_store(&a->w, 0, a->next, sums[k], k / AHEAD_ROWS, 0, k % AHEAD_ROWS, t); }
@@ -89,7 +90,7 @@ RNNRT_INLINE TARGET void ahead_tile(const rnnrt_recurrent_step *s, uint32_t bloc
     rnnrt_ahead *a = s->ahead;
     const uint32_t end = block + AHEAD_UNITS * gates;
     const uint32_t groups = RNNRT_PAD(a->w.m->cols, 4u) / 4u;
-    columns at = {a->w.m->w8 + (size_t)a->next * groups * 64u, a->w.q, groups};
+    columns at = {a->w.m->w8 + (size_t)a->next * groups * 64u, a->x, groups};
     vi acc[AHEAD_TILE], sums[AHEAD_TILE];
     RNNRT_UNROLL
     for (uint32_t k = 0; k < AHEAD_TILE; k++) { acc[k] = vi_start(a->w.m->row_sum + (a->next + k / AHEAD_ROWS) * 16u); }
@@ -106,33 +107,33 @@ static RNNRT_NOINLINE TARGET void KERNEL(ahead_one)(const rnnrt_recurrent_step *
     ahead_tile(s, block, gates, 1, q);
 }
 
-/* The gates of blocks of units [b, b + AHEAD_UNITS). Each block's ask for the begin of one of the next gates, where those are
- * read side by side. */
+/* The gates of blocks of units [b, b + AHEAD_UNITS). They ask for the begin of what is read next, from block `next` of R on:
+ * of each gate, where those are read side by side. */
 RNNRT_INLINE TARGET void ahead_cells(const rnnrt_recurrent_step *s, uint32_t b, uint32_t gates, const float *q,
-                                     int streamed) {
-    const uint32_t next = s->first + (b + AHEAD_UNITS) * gates;
+                                     uint32_t next, int streamed) {
+    const uint32_t bytes = (gates == 4 ? 6u : 3u) * FETCH_LINES * 64u; /* a block's: lstm_units, gru_units */
     for (uint32_t u = 0; u < AHEAD_UNITS; u++, q += gates * 16u) {
-        step_cells(s, 0, 1, (b + u) * 16u, gates, s->p + (size_t)(b + u) * gates * 16u, 0, q,
-                   streamed || u >= gates ? 0 : s8_address(s->r.m, next + u));
+        const uintptr_t fetched = streamed    ? s8_address(s->r.m, next) + u * bytes
+                                  : u < gates ? s8_address(s->r.m, next + u)
+                                              : 0;
+        step_cells(s, 0, 1, (b + u) * 16u, gates, s->p + (size_t)(b + u) * gates * 16u, 0, q, fetched);
     }
 }
 
-/* Blocks of units from block0 on as long as there are tiles to make; returns the first that is left. gates is a constant
- * wherever this is inlined. */
-RNNRT_INLINE TARGET uint32_t step_ahead(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
-                                        int streamed) {
+/* Blocks of units in the step's order as long as there are tiles to make; *left becomes those that are left. gates is a
+ * constant wherever this is inlined. */
+RNNRT_INLINE TARGET void step_ahead(const rnnrt_recurrent_step *s, block_range *left, uint32_t gates, int streamed) {
     _Alignas(64) float q[AHEAD_UNITS * 64u];
-    uint32_t b = block0;
-    for (; block1 - b >= AHEAD_UNITS && s->ahead->end - s->ahead->next >= AHEAD_BLOCKS; b += AHEAD_UNITS) {
-        const uint32_t block = s->first + b * gates;
+    while (left->end - left->begin >= AHEAD_UNITS && s->ahead->end - s->ahead->next >= AHEAD_BLOCKS) {
+        const uint32_t b = s->backward ? left->end -= AHEAD_UNITS : left->begin, block = s->first + b * gates;
+        left->begin += s->backward ? 0 : AHEAD_UNITS;
         if (streamed) {
             KERNEL(ahead_one)(s, block, gates, q);
         } else {
             ahead_tile(s, block, gates, (int)gates, q);
         }
-        ahead_cells(s, b, gates, q, streamed);
+        ahead_cells(s, b, gates, q, s->backward ? block - AHEAD_UNITS * gates : block + AHEAD_UNITS * gates, streamed);
     }
-    return b;
 }
 
 #endif

@@ -125,10 +125,8 @@ RNNRT_INLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t block, int
 }
 
 #if !defined(AHEAD_ROWS)
-RNNRT_INLINE TARGET uint32_t step_ahead(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
-                                        int streamed) {
-    (void)s, (void)block1, (void)gates, (void)streamed;
-    return block0;
+RNNRT_INLINE TARGET void step_ahead(const rnnrt_recurrent_step *s, block_range *left, uint32_t gates, int streamed) {
+    (void)s, (void)left, (void)gates, (void)streamed;
 }
 #endif
 
@@ -136,11 +134,13 @@ RNNRT_INLINE TARGET uint32_t step_ahead(const rnnrt_recurrent_step *s, uint32_t 
 RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     const size_t bytes = ((size_t)r->cols + (s->w.m ? w->cols : 0)) * s->units * gates;
-    if (s->ahead) { block0 = step_ahead(s, block0, block1, gates, bytes >= STREAM_BYTES); }
-    if (bytes >= STREAM_BYTES) {
-        step_row(s, block0, block1, gates, s8_streamed, s8_streamed, 0, 0);
+    const int streamed = bytes >= STREAM_BYTES;
+    block_range at = {block0, block1};
+    if (s->ahead) { step_ahead(s, &at, gates, streamed); }
+    if (streamed) {
+        step_row(s, at.begin, at.end, gates, s8_streamed, s8_streamed, 0, 0);
     } else {
-        step_row(s, block0, block1, gates, s8_gates, s8_gates, FETCH_LINES > 0, s->backward);
+        step_row(s, at.begin, at.end, gates, s8_gates, s8_gates, FETCH_LINES > 0, s->backward);
     }
 }
 

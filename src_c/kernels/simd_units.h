@@ -75,6 +75,10 @@ RNNRT_INLINE TARGET void lstm_units(uintptr_t next, uint32_t left, const float *
 
 RNNRT_INLINE TARGET uint32_t smaller(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
+typedef struct block_range {
+    uint32_t begin, end;
+} block_range;
+
 /* The blocks [block0, block1) in a step's order: at, at + by, ... */
 typedef struct block_order {
     uint32_t at, by; /* by: 1, or 2^32 - 1 backward */

@@ -2,18 +2,26 @@
  * the input's part of the next block (rnnrt_ahead in kernels.h). The first block is projected alone. */
 #include "recurrent.h"
 
+#include <string.h>
+
 /* The block of W behind this direction's. */
 static uint32_t end_of(const rnnrt_direction *d) { return d->block + d->gates * (d->padded / RNNRT_BLOCK); }
 
 /* The next time steps from x on, into y. */
 static void begin(const rnnrt_direction *d, rnnrt_ahead *a, const float *x, size_t x_time, float *y) {
+    const uint32_t rows = d->k->ahead_rows;
     a->w.m = &d->w;
     a->bias = d->bw;
     a->first = a->next = d->block;
     a->end = end_of(d);
     a->y = y;
     a->ldy = (size_t)d->gates * d->padded;
-    rnnrt_product_set(d->k, &a->w, x, x_time, d->k->ahead_rows, d->for_w);
+    rnnrt_product_set(d->k, &a->w, x, x_time, rows, d->for_w);
+    int8_t *to = (int8_t *)d->for_w + (a->w.q - (const int8_t *)d->for_w) + rows * a->w.ldx;
+    a->x = to;
+    for (size_t c = 0; c < a->w.ldx; c += 4) {
+        for (uint32_t i = 0; i < rows; i++, to += 4) { memcpy(to, a->w.q + i * a->w.ldx + c, 4); }
+    }
 }
 
 /* What the steps did not get to. */
@@ -32,6 +40,7 @@ static void run_block(const rnnrt_direction *d, rnnrt_step_kernels kernels, cons
         rows->p = p + (size_t)step * d->gates * d->padded;
         rows->y = q->y ? q->y + (size_t)(t + step) * q->y_time : q->hold;
         rnnrt_recurrent_fused(d, kernels, rows);
+        rows->backward = !rows->backward;
         rows->h = rows->y;
         rows->c = rows->c_out;
     }

@@ -288,7 +288,13 @@ static void run_ahead(const rnnrt_kernels *k, const void *of, float *y) {
     const rnnrt_product *w = &q->w;
     const size_t ld = (size_t)(end - first) * 16;
     float *product = y + 2 * (size_t)s.units;
-    rnnrt_ahead ahead = {*w, q->bias, first, first, end, product, ld};
+    static int8_t by_columns[8 * (MAX_UNITS + 32u)]; /* at most 8 ahead_rows */
+    rnnrt_ahead ahead = {*w, by_columns, q->bias, first, first, end, product, ld};
+    for (uint32_t i = 0; i < rows; i++) {
+        for (uint32_t col = 0; col < RNNRT_PAD(q->m.cols, 4u); col++) {
+            by_columns[(col / 4 * rows + i) * 4 + col % 4] = w->q[i * w->ldx + col];
+        }
+    }
     s.y = y;
     s.c_out = y + s.units;
     s.ahead = rows ? &ahead : NULL;
@@ -319,6 +325,7 @@ static void check_ahead(uint32_t units, uint32_t gates) {
     s->br = gates == 3 ? of_r.bias : NULL;
     s->units = units;
     s->n = 1;
+    s->backward = draw() % 2;
     s->h = h;
     s->c = c;
     s->ldh = s->ldc = s->ldy = s->ldc_out = units;
