@@ -117,10 +117,26 @@ RNNRT_INLINE TARGET void s8_gates(const rnnrt_product *p, uint32_t block, int ga
     }
 }
 
-/* The same, one gate after the other: the weights are one run of memory. */
-RNNRT_INLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t block, int gates, const float *bias, float *out) {
-    for (uint32_t b = block; b < block + (uint32_t)gates; b++) {
-        s8_tile(p, 0, b, 1, 1, target_of(bias, b, block, out, 0));
+/* n row blocks, one after the other: the weights are one run of memory. */
+static RNNRT_NOINLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t block, uint32_t n, const float *bias,
+                                              float *out) {
+    for (uint32_t b = block; b < block + n; b++) { s8_tile(p, 0, b, 1, 1, target_of(bias, b, block, out, 0)); }
+}
+
+/* One row of s8 weights that L3 or memory holds: all of W for STEP_ROWS blocks of units, then of R, then their gates. To turn
+ * from one matrix to the other, and gates, which wait for the last sums, interrupt the CPU's reading ahead. */
+static RNNRT_NOINLINE TARGET void step_streamed(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1,
+                                                uint32_t gates) {
+    _Alignas(64) float own_p[STEP_ROWS * 64], q[STEP_ROWS * 64];
+    for (uint32_t b = block0, end; b < block1; b = end) {
+        end = b + smaller(block1 - b, STEP_ROWS);
+        const uint32_t first = s->first + b * gates, n = (end - b) * gates;
+        const float *p = s->w.m ? own_p : s->p + (size_t)b * gates * 16u;
+        if (s->w.m) { s8_streamed(&s->w, first, n, s->bw, own_p); }
+        s8_streamed(&s->r, first, n, s->br, q);
+        for (uint32_t k = 0; k < n; k += gates, b++) {
+            step_cells(s, 0, 1, b * 16u, gates, p + k * 16u, 0, q + k * 16u, 0);
+        }
     }
 }
 
@@ -134,11 +150,11 @@ RNNRT_INLINE TARGET void step_ahead(const rnnrt_recurrent_step *s, block_range *
 RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     const size_t bytes = ((size_t)r->cols + (s->w.m ? w->cols : 0)) * s->units * gates;
-    const int streamed = bytes >= STREAM_BYTES;
+    const int streamed = STREAM_BYTES < SIZE_MAX && bytes >= STREAM_BYTES;
     block_range at = {block0, block1};
     if (s->ahead) { step_ahead(s, &at, gates, streamed); }
     if (streamed) {
-        step_row(s, at.begin, at.end, gates, s8_streamed, s8_streamed, 0, 0);
+        step_streamed(s, at.begin, at.end, gates);
     } else {
         step_row(s, at.begin, at.end, gates, s8_gates, s8_gates, FETCH_LINES > 0, s->backward);
     }
