@@ -53,7 +53,9 @@ def load(source: str | os.PathLike[str] | Buffer, isa: str | None = None, thread
     ----------
     source : path or bytes-like
         A .rnnrt file, mapped into memory and used in place: replace such a file by renaming, don't overwrite it.
-        Or its bytes, which are copied unless they are immutable and 64-byte aligned.
+        Or its bytes, which are copied unless they are immutable and 64-byte aligned: slower to load and not shared
+        between processes, but a step of more than some 12 MB of weights can be a quarter faster where Linux holds the
+        file in small pages (a tmpfs, a download written in small pieces).
     isa : str, optional
         Instruction set, one of `isas`. Default: environment variable ``RNNRT_ISA``, else the best of this CPU.
     threads : int
