@@ -3,6 +3,7 @@
  *   v4_start(s)               s = -8 * the group's sum of q in every row: the nibbles' offset, taken back in advance
  *   v4_dot8(sum, w, q)        sum[l] + sum over k < 4 of low nibble of w[4 * l + k] * q[k] + high nibble * q[4 + k]
  *                             w: [LANES][4] bytes, q: [8]
+ *   V4_DOT8_ALONE             a better one for a tile of one vector, if there is one
  *   v4_end(acc, sum, step)    acc[l] + step[l] * sum[l]; step: [LANES]
  *   S4_BLOCKS, S4_BLOCKS_MANY, S4_ROWS   the tile
  *
@@ -13,6 +14,10 @@
 #define RNNRT_SIMD_MATMUL_S4_H
 
 #include "simd_matmul.h"
+
+#if !defined(V4_DOT8_ALONE)
+#define V4_DOT8_ALONE v4_dot8
+#endif
 
 /* One group of a tile: acc[] += step * sum. w: [blocks][groups][256], step: [blocks][groups][16], q: [rows][ldq],
  * start: [rows][groups], all from that group on. */
@@ -27,7 +32,8 @@ RNNRT_INLINE TARGET void s4_group(const rnnrt_product *p, uint32_t groups, const
         for (int k = 0; k < blocks * VECTORS * rows; k++) {
             const int b = k / rows / VECTORS, v = k / rows % VECTORS, i = k % rows;
             const uint8_t *tile = w + (size_t)b * groups * 256u + (size_t)(t * 64 + v * LANES * 4);
-            sum[k] = v4_dot8(sum[k], tile, q + (size_t)i * p->ldx + t * 8);
+            const int8_t *eight = q + (size_t)i * p->ldx + t * 8;
+            sum[k] = blocks * VECTORS * rows > 1 ? v4_dot8(sum[k], tile, eight) : V4_DOT8_ALONE(sum[k], tile, eight);
         }
     }
     RNNRT_UNROLL

@@ -3,7 +3,7 @@
  * A step does all gates of 16 units at a time, so that what the gates compute is still in L1 and the CPU fills their latency
  * (about 150 cycles) with the products of the next 16. A format of weights takes part by its rows_function. Where there is one
  * row, some have a step with the tiles inlined besides, as calls would cost more than small layers: s8 here, f32 in
- * simd_steps_f32.h, s4 in simd_steps_s4.h where a table includes it. */
+ * simd_steps_f32.h, s4 in simd_steps_s4.h where a table includes it; the others call for several blocks of units at once. */
 #ifndef RNNRT_SIMD_STEPS_H
 #define RNNRT_SIMD_STEPS_H
 
@@ -160,16 +160,41 @@ RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0,
     }
 }
 
-#if !defined(ROW_S4) /* without simd_steps_s4.h */
-#define gru_row_s4 gru_blocks
-#define lstm_row_s4 lstm_blocks
+#if defined(ROW_S4)
+#define RUNS_BACKWARD 0 /* slower with s4 weights from L3, the same with f16 */
+#else                   /* without simd_steps_s4.h */
+#define RUNS_BACKWARD 1
+RNNRT_INLINE TARGET int row_s4(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
+    (void)s, (void)block0, (void)block1, (void)gates;
+    return 0;
+}
 #endif
 
-/* Is it one row, with weights of this format where it has any? */
+/* One row of any format, several blocks of units a call: fewer calls, and longer runs of memory. */
+static RNNRT_NOINLINE TARGET void row_blocks(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1,
+                                             uint32_t gates) {
+    _Alignas(64) float own[2][STEP_ROWS * 64];
+    for (uint32_t left = block1 - block0, units; left > 0; left -= units) {
+        units = smaller(left, STEP_ROWS);
+        const uint32_t b = s->backward && RUNS_BACKWARD ? block0 + left - units : block1 - left;
+        const uint32_t first = s->first + b * gates, u = b * 16u, n = smaller(s->units - u, units * 16u);
+        const float *p = s->w.m ? own[0] : s->p + (size_t)u * gates;
+        for (int k = s->w.m ? 0 : 1; k < 2; k++) {
+            const rnnrt_product *x = k ? &s->r : &s->w;
+            rows_of(x->m)(x, 0, 1, first, first + units * gates, k ? s->br : s->bw, own[k], 0);
+        }
+        if (gates == 3) {
+            SHARED(gru_cell)(n, p, own[1], s->h + u, s->y + u);
+        } else {
+            SHARED(lstm_cell)(n, p, own[1], s->c + u, s->c_out + u, s->y + u);
+        }
+    }
+}
+
+/* Is it one row, with weights of this format, s8 or f32, where it has any? */
 RNNRT_INLINE TARGET int one_row(const rnnrt_recurrent_step *s, rnnrt_dtype dtype) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     if (s->n != 1 || !RNNRT_HAS_WEIGHTS(dtype)) { return 0; }
-    if (dtype == RNNRT_S4) { return r->w4 && w->w4; }
     return dtype == RNNRT_S8 ? r->w8 && w->w8 : r->w32 && w->w32;
 }
 
@@ -178,10 +203,10 @@ static TARGET void KERNEL(gru_step)(const rnnrt_recurrent_step *s, uint32_t bloc
         step_s8(s, block0, block1, 3);
     } else if (one_row(s, RNNRT_F32)) {
         SHARED(gru_row_f32)(s, block0, block1);
-    } else if (one_row(s, RNNRT_S4)) {
-        gru_row_s4(s, block0, block1);
-    } else {
+    } else if (s->n != 1) {
         gru_blocks(s, block0, block1);
+    } else if (!row_s4(s, block0, block1, 3)) {
+        row_blocks(s, block0, block1, 3);
     }
 }
 
@@ -190,10 +215,10 @@ static TARGET void KERNEL(lstm_step)(const rnnrt_recurrent_step *s, uint32_t blo
         step_s8(s, block0, block1, 4);
     } else if (one_row(s, RNNRT_F32)) {
         SHARED(lstm_row_f32)(s, block0, block1);
-    } else if (one_row(s, RNNRT_S4)) {
-        lstm_row_s4(s, block0, block1);
-    } else {
+    } else if (s->n != 1) {
         lstm_blocks(s, block0, block1);
+    } else if (!row_s4(s, block0, block1, 4)) {
+        row_blocks(s, block0, block1, 4);
     }
 }
 
