@@ -136,13 +136,38 @@ RNNRT_INLINE TARGET vf gate_scale(vf v, gate_parts e) { return vf_mul(v, vi_floa
 
 /* (2^f - 1) * GATE_UNIT = f * Q(f), |f| <= 1/2, Q minimax of degree 5 with ln 2 in front (relative error 1.1e-8); 0 where f
  * is 0. The unit doubles coefficients and results exactly. */
+RNNRT_INLINE TARGET void gates_expm1(const vf *f, int n, vf *y) {
+    vf square[4], low[4], mid[4];
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { square[g] = vf_mul(f[g], f[g]); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { low[g] = vf_mul(f[g], vf_set(0.2402265f * GATE_UNIT)); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { mid[g] = vf_mul(f[g], vf_set(0.009618037f * GATE_UNIT)); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { y[g] = vf_mul(f[g], vf_set(0.00015468024f * GATE_UNIT)); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { low[g] = vf_add(low[g], vf_set(0.6931472f * GATE_UNIT)); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { mid[g] = vf_add(mid[g], vf_set(0.055503663f * GATE_UNIT)); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { y[g] = vf_add(y[g], vf_set(0.0013387882f * GATE_UNIT)); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { y[g] = vf_mul(y[g], square[g]); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { y[g] = vf_add(y[g], mid[g]); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { y[g] = vf_mul(y[g], square[g]); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { y[g] = vf_add(y[g], low[g]); }
+    RNNRT_UNROLL
+    for (int g = 0; g < n; g++) { y[g] = vf_mul(y[g], f[g]); }
+}
+
 RNNRT_INLINE TARGET vf gate_expm1(vf f) {
-    const vf square = vf_mul(f, f);
-    const vf low = vf_add(vf_mul(f, vf_set(0.2402265f * GATE_UNIT)), vf_set(0.6931472f * GATE_UNIT));
-    const vf mid = vf_add(vf_mul(f, vf_set(0.009618037f * GATE_UNIT)), vf_set(0.055503663f * GATE_UNIT));
-    const vf high = vf_add(vf_mul(f, vf_set(0.00015468024f * GATE_UNIT)), vf_set(0.0013387882f * GATE_UNIT));
-    const vf q = vf_add(vf_mul(vf_add(vf_mul(high, square), mid), square), low);
-    return vf_mul(q, f);
+    vf y;
+    gates_expm1(&f, 1, &y);
+    return y;
 }
 
 /* 1 + 2^u; inf from u = 128 on. */

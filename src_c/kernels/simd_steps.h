@@ -31,19 +31,19 @@ RNNRT_INLINE TARGET rows_function rows_of(const rnnrt_matrix *m) {
 
 /* The units of one block, see step_cells: with STEPS_BY_CALLS one copy of the gates is enough. */
 typedef void (*cells_function)(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u, const float *p,
-                               size_t ldp, const float *q);
+                               size_t ldp, float *q);
 
 #if defined(STEPS_BY_CALLS)
 
 RNNRT_INLINE TARGET void gru_cells(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u, const float *p,
-                                   size_t ldp, const float *q) {
+                                   size_t ldp, float *q) {
     for (uint32_t k = i; k < i + rows; k++, p += ldp, q += 48) {
         KERNEL(gru_cell)(smaller(s->units - u, 16u), p, q, s->h + k * s->ldh + u, s->y + k * s->ldy + u);
     }
 }
 
 RNNRT_INLINE TARGET void lstm_cells(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u,
-                                    const float *p, size_t ldp, const float *q) {
+                                    const float *p, size_t ldp, float *q) {
     for (uint32_t k = i; k < i + rows; k++, p += ldp, q += 64) {
         const float *c = s->c + k * s->ldc + u;
         KERNEL(lstm_cell)(smaller(s->units - u, 16u), p, q, c, s->c_out + k * s->ldc_out + u, s->y + k * s->ldy + u);
@@ -53,13 +53,29 @@ RNNRT_INLINE TARGET void lstm_cells(const rnnrt_recurrent_step *s, uint32_t i, u
 #else
 
 RNNRT_INLINE TARGET void gru_cells(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u, const float *p,
-                                   size_t ldp, const float *q) {
-    step_cells(s, i, rows, u, 3, p, ldp, q, 0);
+                                   size_t ldp, float *q) {
+    const uint32_t n = smaller(s->units - u, 16u);
+    for (uint32_t v = 0; v < n; v += LANES) {
+        for (uint32_t k = 0; k < rows; k++) { gru_gates(p + k * ldp + v, q + k * 48u + v); }
+        for (uint32_t k = 0; k < rows; k++) {
+            gru_output(n - v, q + k * 48u + v, s->h + (i + k) * s->ldh + u + v, s->y + (i + k) * s->ldy + u + v);
+        }
+    }
 }
 
 RNNRT_INLINE TARGET void lstm_cells(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u,
-                                    const float *p, size_t ldp, const float *q) {
-    step_cells(s, i, rows, u, 4, p, ldp, q, 0);
+                                    const float *p, size_t ldp, float *q) {
+    const uint32_t n = smaller(s->units - u, 16u);
+    for (uint32_t v = 0; v < n; v += LANES) {
+        for (uint32_t k = 0; k < rows; k++) {
+            lstm_gates(n - v, p + k * ldp + v, q + k * 64u + v, s->c + (i + k) * s->ldc + u + v,
+                       s->c_out + (i + k) * s->ldc_out + u + v);
+        }
+        for (uint32_t k = 0; k < rows; k++) {
+            lstm_output(n - v, q + k * 64u + v, s->c_out + (i + k) * s->ldc_out + u + v,
+                        s->y + (i + k) * s->ldy + u + v);
+        }
+    }
 }
 
 #endif
