@@ -190,15 +190,14 @@ RNNRT_INLINE TARGET int row_s4(const rnnrt_recurrent_step *s, uint32_t block0, u
 static RNNRT_NOINLINE TARGET void row_blocks(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1,
                                              uint32_t gates) {
     _Alignas(64) float own[2][STEP_ROWS * 64];
+    const rows_function rows_w = s->w.m ? rows_of(s->w.m) : NULL, rows_r = rows_of(s->r.m);
     for (uint32_t left = block1 - block0, units; left > 0; left -= units) {
         units = smaller(left, STEP_ROWS);
         const uint32_t b = s->backward && RUNS_BACKWARD ? block0 + left - units : block1 - left;
         const uint32_t first = s->first + b * gates, u = b * 16u, n = smaller(s->units - u, units * 16u);
         const float *p = s->w.m ? own[0] : s->p + (size_t)u * gates;
-        for (int k = s->w.m ? 0 : 1; k < 2; k++) {
-            const rnnrt_product *x = k ? &s->r : &s->w;
-            rows_of(x->m)(x, 0, 1, first, first + units * gates, k ? s->br : s->bw, own[k], 0);
-        }
+        if (s->w.m) { rows_w(&s->w, 0, 1, first, first + units * gates, s->bw, own[0], 0); }
+        rows_r(&s->r, 0, 1, first, first + units * gates, s->br, own[1], 0);
         if (gates == 3) {
             SHARED(gru_cell)(n, p, own[1], s->h + u, s->y + u);
         } else {
