@@ -133,27 +133,67 @@ RNNRT_INLINE TARGET void s8_gates(const rnnrt_product *p, uint32_t block, int ga
     }
 }
 
-/* n row blocks, one after the other: the weights are one run of memory. */
-static RNNRT_NOINLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t block, uint32_t n, const float *bias,
-                                              float *out) {
-    for (uint32_t b = block; b < block + n; b++) { s8_tile(p, 0, b, 1, 1, target_of(bias, b, block, out, 0)); }
+#if defined(ROW_S4)
+#define RUNS_BACKWARD 0 /* slower with weights from L3, the same with f16 */
+#else                   /* without simd_steps_s4.h */
+#define RUNS_BACKWARD 1
+#define gru_row_s4 gru_blocks
+#define lstm_row_s4 lstm_blocks
+RNNRT_INLINE TARGET int s4_is_near(const rnnrt_recurrent_step *s, uint32_t gates) {
+    (void)s, (void)gates;
+    return 0;
+}
+#endif
+
+/* A rows_function for one row of s8, one block after the other: the weights are one run of memory. */
+static RNNRT_NOINLINE TARGET void s8_streamed(const rnnrt_product *p, uint32_t row, uint32_t n, uint32_t block0,
+                                              uint32_t block1, const float *bias, float *y, size_t ldy) {
+    (void)row, (void)n, (void)ldy;
+    for (uint32_t b = block0; b < block1; b++) { s8_tile(p, 0, b, 1, 1, target_of(bias, b, block0, y, 0)); }
 }
 
-/* One row of s8 weights that L3 or memory holds: all of W for STEP_ROWS blocks of units, then of R, then their gates. To turn
- * from one matrix to the other, and gates, which wait for the last sums, interrupt the CPU's reading ahead. */
-static RNNRT_NOINLINE TARGET void step_streamed(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1,
-                                                uint32_t gates) {
+/* n units of one row from unit u on */
+typedef void (*run_function)(const rnnrt_recurrent_step *s, uint32_t u, uint32_t n, const float *p, const float *q);
+
+RNNRT_INLINE TARGET void gru_run(const rnnrt_recurrent_step *s, uint32_t u, uint32_t n, const float *p,
+                                 const float *q) {
+    SHARED(gru_cell)(n, p, q, s->h + u, s->y + u);
+}
+
+RNNRT_INLINE TARGET void lstm_run(const rnnrt_recurrent_step *s, uint32_t u, uint32_t n, const float *p,
+                                  const float *q) {
+    SHARED(lstm_cell)(n, p, q, s->c + u, s->c_out + u, s->y + u);
+}
+
+/* One row of any format: all of W for STEP_ROWS blocks of units, then of R, then their gates. Calls are few, and to turn from
+ * one matrix to the other, and gates, which wait for the last sums, interrupt the CPU's reading ahead. gates and cells are
+ * constants wherever this is inlined. */
+RNNRT_INLINE TARGET void row_blocks(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
+                                    int streamed, run_function cells) {
     _Alignas(64) float own_p[STEP_ROWS * 64], q[STEP_ROWS * 64];
-    for (uint32_t b = block0, end; b < block1; b = end) {
-        end = b + smaller(block1 - b, STEP_ROWS);
-        const uint32_t first = s->first + b * gates, n = (end - b) * gates;
-        const float *p = s->w.m ? own_p : s->p + (size_t)b * gates * 16u;
-        if (s->w.m) { s8_streamed(&s->w, first, n, s->bw, own_p); }
-        s8_streamed(&s->r, first, n, s->br, q);
-        for (uint32_t k = 0; k < n; k += gates, b++) {
-            step_cells(s, 0, 1, b * 16u, gates, p + k * 16u, 0, q + k * 16u, 0);
-        }
+    const int streams = streamed && STREAM_BYTES < SIZE_MAX && RNNRT_HAS_WEIGHTS(RNNRT_S8);
+    const rows_function rows_r = streams ? s8_streamed : rows_of(s->r.m);
+    const rows_function rows_w = !s->w.m ? NULL : streams ? s8_streamed : rows_of(s->w.m);
+    for (uint32_t left = block1 - block0, units; left > 0; left -= units) {
+        units = smaller(left, STEP_ROWS);
+        const uint32_t b = s->backward && RUNS_BACKWARD ? block0 + left - units : block1 - left;
+        const uint32_t first = s->first + b * gates, end = first + units * gates;
+        const uint32_t u = b * 16u, n = smaller(s->units - u, units * 16u);
+        const float *p = rows_w ? own_p : s->p + (size_t)u * gates;
+        if (rows_w) { rows_w(&s->w, 0, 1, first, end, s->bw, own_p, 0); }
+        rows_r(&s->r, 0, 1, first, end, s->br, q, 0);
+        cells(s, u, n, p, q);
     }
+}
+
+static RNNRT_NOINLINE TARGET void gru_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1,
+                                          int streamed) {
+    row_blocks(s, block0, block1, 3, streamed, gru_run);
+}
+
+static RNNRT_NOINLINE TARGET void lstm_row(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1,
+                                           int streamed) {
+    row_blocks(s, block0, block1, 4, streamed, lstm_run);
 }
 
 #if !defined(AHEAD_ROWS)
@@ -162,47 +202,20 @@ RNNRT_INLINE TARGET void step_ahead(const rnnrt_recurrent_step *s, block_range *
 }
 #endif
 
+typedef void (*row_function)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, int streamed);
+
 /* One row of s8 weights. */
-RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
+RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates,
+                                 row_function row) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     const size_t bytes = ((size_t)r->cols + (s->w.m ? w->cols : 0)) * s->units * gates;
     const int streamed = STREAM_BYTES < SIZE_MAX && bytes >= STREAM_BYTES;
     block_range at = {block0, block1};
     if (s->ahead) { step_ahead(s, &at, gates, streamed); }
     if (streamed) {
-        step_streamed(s, at.begin, at.end, gates);
+        row(s, at.begin, at.end, 1);
     } else {
         step_row(s, at.begin, at.end, gates, s8_gates, s8_gates, FETCH_LINES > 0, s->backward);
-    }
-}
-
-#if defined(ROW_S4)
-#define RUNS_BACKWARD 0 /* slower with s4 weights from L3, the same with f16 */
-#else                   /* without simd_steps_s4.h */
-#define RUNS_BACKWARD 1
-RNNRT_INLINE TARGET int row_s4(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
-    (void)s, (void)block0, (void)block1, (void)gates;
-    return 0;
-}
-#endif
-
-/* One row of any format, several blocks of units a call: fewer calls, and longer runs of memory. */
-static RNNRT_NOINLINE TARGET void row_blocks(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1,
-                                             uint32_t gates) {
-    _Alignas(64) float own[2][STEP_ROWS * 64];
-    const rows_function rows_w = s->w.m ? rows_of(s->w.m) : NULL, rows_r = rows_of(s->r.m);
-    for (uint32_t left = block1 - block0, units; left > 0; left -= units) {
-        units = smaller(left, STEP_ROWS);
-        const uint32_t b = s->backward && RUNS_BACKWARD ? block0 + left - units : block1 - left;
-        const uint32_t first = s->first + b * gates, u = b * 16u, n = smaller(s->units - u, units * 16u);
-        const float *p = s->w.m ? own[0] : s->p + (size_t)u * gates;
-        if (s->w.m) { rows_w(&s->w, 0, 1, first, first + units * gates, s->bw, own[0], 0); }
-        rows_r(&s->r, 0, 1, first, first + units * gates, s->br, own[1], 0);
-        if (gates == 3) {
-            SHARED(gru_cell)(n, p, own[1], s->h + u, s->y + u);
-        } else {
-            SHARED(lstm_cell)(n, p, own[1], s->c + u, s->c_out + u, s->y + u);
-        }
     }
 }
 
@@ -215,25 +228,29 @@ RNNRT_INLINE TARGET int one_row(const rnnrt_recurrent_step *s, rnnrt_dtype dtype
 
 static TARGET void KERNEL(gru_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
     if (one_row(s, RNNRT_S8)) {
-        step_s8(s, block0, block1, 3);
+        step_s8(s, block0, block1, 3, gru_row);
     } else if (one_row(s, RNNRT_F32)) {
         SHARED(gru_row_f32)(s, block0, block1);
     } else if (s->n != 1) {
         gru_blocks(s, block0, block1);
-    } else if (!row_s4(s, block0, block1, 3)) {
-        row_blocks(s, block0, block1, 3);
+    } else if (s4_is_near(s, 3)) {
+        gru_row_s4(s, block0, block1);
+    } else {
+        gru_row(s, block0, block1, 0);
     }
 }
 
 static TARGET void KERNEL(lstm_step)(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
     if (one_row(s, RNNRT_S8)) {
-        step_s8(s, block0, block1, 4);
+        step_s8(s, block0, block1, 4, lstm_row);
     } else if (one_row(s, RNNRT_F32)) {
         SHARED(lstm_row_f32)(s, block0, block1);
     } else if (s->n != 1) {
         lstm_blocks(s, block0, block1);
-    } else if (!row_s4(s, block0, block1, 4)) {
-        row_blocks(s, block0, block1, 4);
+    } else if (s4_is_near(s, 4)) {
+        lstm_row_s4(s, block0, block1);
+    } else {
+        lstm_row(s, block0, block1, 0);
     }
 }
 

@@ -21,17 +21,11 @@ static RNNRT_NOINLINE TARGET void lstm_row_s4(const rnnrt_recurrent_step *s, uin
     step_row(s, block0, block1, 4, s4_gates, s4_gates, 0, s->backward);
 }
 
-/* Returns 0 where it is not for this layer. */
-RNNRT_INLINE TARGET int row_s4(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1, uint32_t gates) {
+/* Is it one row, with s4 weights of less than S4_RUN_BYTES? */
+RNNRT_INLINE TARGET int s4_is_near(const rnnrt_recurrent_step *s, uint32_t gates) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     const size_t cols = (size_t)r->cols + (s->w.m ? w->cols : 0);
-    if (!RNNRT_HAS_WEIGHTS(RNNRT_S4) || !r->w4 || !w->w4 || cols * s->units * gates / 2 >= S4_RUN_BYTES) { return 0; }
-    if (gates == 3) {
-        gru_row_s4(s, block0, block1);
-    } else {
-        lstm_row_s4(s, block0, block1);
-    }
-    return 1;
+    return RNNRT_HAS_WEIGHTS(RNNRT_S4) && s->n == 1 && r->w4 && w->w4 && cols * s->units * gates / 2 < S4_RUN_BYTES;
 }
 
 #endif
