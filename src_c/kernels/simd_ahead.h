@@ -116,7 +116,7 @@ RNNRT_INLINE TARGET void ahead_cells(const rnnrt_recurrent_step *s, uint32_t b, 
         const uintptr_t fetched = streamed    ? s8_address(s->r.m, next) + u * bytes
                                   : u < gates ? s8_address(s->r.m, next + u)
                                               : 0;
-        step_cells(s, 0, 1, (b + u) * 16u, gates, s->p + (size_t)(b + u) * gates * 16u, 0, q, fetched);
+        step_cells(s, (b + u) * 16u, gates, s->p + (size_t)(b + u) * gates * 16u, q, fetched);
     }
 }
 

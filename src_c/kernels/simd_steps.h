@@ -29,7 +29,7 @@ RNNRT_INLINE TARGET rows_function rows_of(const rnnrt_matrix *m) {
 #define STREAM_BYTES SIZE_MAX
 #endif
 
-/* The units of one block, see step_cells: with STEPS_BY_CALLS one copy of the gates is enough. */
+/* The units of one block, `rows` rows from row i on: with STEPS_BY_CALLS one copy of the gates is enough. */
 typedef void (*cells_function)(const rnnrt_recurrent_step *s, uint32_t i, uint32_t rows, uint32_t u, const float *p,
                                size_t ldp, float *q);
 
@@ -215,7 +215,7 @@ RNNRT_INLINE TARGET void step_s8(const rnnrt_recurrent_step *s, uint32_t block0,
     if (streamed) {
         row(s, at.begin, at.end, 1);
     } else {
-        step_row(s, at.begin, at.end, gates, s8_gates, s8_gates, FETCH_LINES > 0, s->backward);
+        step_row(s, at.begin, at.end, gates, s8_gates, s8_gates, FETCH_LINES > 0);
     }
 }
 

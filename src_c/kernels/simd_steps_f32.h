@@ -17,12 +17,12 @@ RNNRT_INLINE TARGET void f32_gates(const rnnrt_product *p, uint32_t block, int g
 
 LINKAGE RNNRT_NOINLINE TARGET void KERNEL(gru_row_f32)(const rnnrt_recurrent_step *s, uint32_t block0,
                                                        uint32_t block1) {
-    step_row(s, block0, block1, 3, f32_gates, f32_gates, 0, s->backward);
+    step_row(s, block0, block1, 3, f32_gates, f32_gates, 0);
 }
 
 LINKAGE RNNRT_NOINLINE TARGET void KERNEL(lstm_row_f32)(const rnnrt_recurrent_step *s, uint32_t block0,
                                                         uint32_t block1) {
-    step_row(s, block0, block1, 4, f32_gates, f32_gates, 0, s->backward);
+    step_row(s, block0, block1, 4, f32_gates, f32_gates, 0);
 }
 
 #endif

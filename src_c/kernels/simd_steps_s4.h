@@ -14,18 +14,18 @@ RNNRT_INLINE TARGET void s4_gates(const rnnrt_product *p, uint32_t block, int ga
 }
 
 static RNNRT_NOINLINE TARGET void gru_row_s4(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
-    step_row(s, block0, block1, 3, s4_gates, s4_gates, 0, s->backward);
+    step_row(s, block0, block1, 3, s4_gates, s4_gates, 0);
 }
 
 static RNNRT_NOINLINE TARGET void lstm_row_s4(const rnnrt_recurrent_step *s, uint32_t block0, uint32_t block1) {
-    step_row(s, block0, block1, 4, s4_gates, s4_gates, 0, s->backward);
+    step_row(s, block0, block1, 4, s4_gates, s4_gates, 0);
 }
 
-/* Is it one row, with s4 weights of less than S4_RUN_BYTES? */
+/* Of one row: are its weights s4, and less than S4_RUN_BYTES? */
 RNNRT_INLINE TARGET int s4_is_near(const rnnrt_recurrent_step *s, uint32_t gates) {
     const rnnrt_matrix *r = s->r.m, *w = s->w.m ? s->w.m : r;
     const size_t cols = (size_t)r->cols + (s->w.m ? w->cols : 0);
-    return RNNRT_HAS_WEIGHTS(RNNRT_S4) && s->n == 1 && r->w4 && w->w4 && cols * s->units * gates / 2 < S4_RUN_BYTES;
+    return RNNRT_HAS_WEIGHTS(RNNRT_S4) && r->w4 && w->w4 && cols * s->units * gates / 2 < S4_RUN_BYTES;
 }
 
 #endif

@@ -53,8 +53,8 @@ typedef struct rnnrt_call {
     const rnnrt_team *team;        /* run only */
     const uint32_t *steps;         /* run only: time steps that the state has done, modulo 2^32 */
     void *scratch;                 /* run only */
-    void *
-        kept; /* run only, with RNNRT_OP_KEEPS: RNNRT_KEPT bytes, 0 where shapes may have changed, else as run left them */
+    /* Run only, with RNNRT_OP_KEEPS: RNNRT_KEPT bytes, zeros when shapes may have changed, else as run left them. */
+    void *kept;
 } rnnrt_call;
 
 #define RNNRT_OP_VIEW 1u     /* output 0 is input 0 under another shape: they share memory, run() is not called */
