@@ -11,7 +11,7 @@ from rnnrt.converters import convert
 from rnnrt.converters.ir import Graph, Sym
 
 import rnnrt
-from onnx_graphs import Array, feeds, run_onnxruntime
+from onnx_graphs import Array, feeds, model, recurrent, run_onnxruntime
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 def built(data: bytes, quantize: str | None = None) -> tuple[Graph, rnnrt.Model]:
     graph = convert.prepare(data)
     return graph, rnnrt.load(convert.build(data, graph, quantize)[1])
+
+
+def int8_layer(op: str, features: int, hidden: int) -> bytes:
+    """A file of one forward layer with int8 weights, x [T, 1, features] -> y; of a GRU linear_before_reset is 1."""
+    attributes = {"linear_before_reset": 1} if op == "GRU" else {}
+    nodes, constants = recurrent(op, "x", "y", features, hidden, **attributes)
+    data = model(nodes, {"x": ["T", 1, features]}, ["y"], constants)
+    return convert.build(data, convert.prepare(data), "int8")[1]
 
 
 def run_in_pieces(model: rnnrt.Model, graph: Graph, given: dict[str, Array], sizes: Sequence[int]) -> dict[str, Array]:

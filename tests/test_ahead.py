@@ -8,6 +8,7 @@ from rnnrt.converters import convert
 
 import rnnrt
 from onnx_graphs import model, recurrent, run_onnxruntime
+from stream_checks import int8_layer
 
 # More columns of W than of R, as many, fewer; blocks of units that are left over.
 SIZES = ((64, 64), (200, 100), (49, 97), (150, 272))
@@ -41,10 +42,7 @@ def test_sequences_have_the_same_bits_everywhere(op: str, direction: str, featur
 @pytest.mark.parametrize(("op", "features", "hidden"), [("LSTM", 520, 1030), ("GRU", 600, 1190)])
 def test_weights_that_are_read_as_one_run(op: str, features: int, hidden: int) -> None:
     """From 4 MB of R on one gate's rows are read after the other's."""
-    attributes = {"linear_before_reset": 1} if op == "GRU" else {}
-    nodes, constants = recurrent(op, "x", "y", features, hidden, **attributes)
-    data = model(nodes, {"x": ["T", 1, features]}, ["y"], constants)
-    blob = convert.build(data, convert.prepare(data), "int8")[1]
+    blob = int8_layer(op, features, hidden)
     x = np.random.default_rng(hidden).standard_normal((19, 1, features)).astype(np.float32)
     assert rnnrt.load(blob)(x).tobytes() == rnnrt.load(blob, isa="scalar")(x).tobytes()
 
@@ -52,10 +50,7 @@ def test_weights_that_are_read_as_one_run(op: str, features: int, hidden: int) -
 @pytest.mark.parametrize("op", ["GRU", "LSTM"])
 @pytest.mark.parametrize(("features", "hidden"), SIZES)
 def test_sequences_are_their_steps(op: str, features: int, hidden: int) -> None:
-    attributes = {"linear_before_reset": 1} if op == "GRU" else {}
-    nodes, constants = recurrent(op, "x", "y", features, hidden, **attributes)
-    data = model(nodes, {"x": ["T", 1, features]}, ["y"], constants)
-    made = rnnrt.load(convert.build(data, convert.prepare(data), "int8")[1])
+    made = rnnrt.load(int8_layer(op, features, hidden))
     x = np.random.default_rng(hidden).standard_normal((60, 1, features)).astype(np.float32)
     whole = made(x)
     assert made.streamable

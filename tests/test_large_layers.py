@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rnnrt.converters import convert
 
 import rnnrt
-from onnx_graphs import model, recurrent
+from stream_checks import int8_layer
 
 # From 2 MB and from 4 MB of s8 weights on; units that are no multiple of 16, nor their blocks of 12.
 SIZES = ((512, 520), (1000, 728), (700, 1000))
@@ -16,10 +15,7 @@ SIZES = ((512, 520), (1000, 728), (700, 1000))
 @pytest.mark.parametrize("op", ["GRU", "LSTM"])
 @pytest.mark.parametrize(("features", "hidden"), SIZES)
 def test_steps_have_the_same_bits_everywhere(op: str, features: int, hidden: int) -> None:
-    attributes = {"linear_before_reset": 1} if op == "GRU" else {}
-    nodes, constants = recurrent(op, "x", "y", features, hidden, **attributes)
-    data = model(nodes, {"x": ["T", 1, features]}, ["y"], constants)
-    blob = convert.build(data, convert.prepare(data), "int8")[1]
+    blob = int8_layer(op, features, hidden)
     x = np.random.default_rng([features, hidden]).standard_normal((5, 1, features)).astype(np.float32)
     plain = rnnrt.load(blob, isa="scalar").stream()
     expected = [np.array(plain.step(frame)) for frame in x]
